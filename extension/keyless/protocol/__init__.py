@@ -1,0 +1,1 @@
+"""What the kernel side and the sidecar say to each other: wire types, frames, exceptions."""

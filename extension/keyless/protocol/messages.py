@@ -1,0 +1,216 @@
+"""What the two sides say to each other: the wire types, and nothing else.
+
+The kernel side (``keyless.magics``) sends *requests*, the sidecar sends *replies*.  Every type is
+closed: unknown fields, unknown tags and values out of range are errors, and the receiver closes
+the connection.  Both sides import this file; it imports neither of them.
+
+All times are in seconds, all sizes in bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+PROTOCOL_VERSION = 1
+
+#: Largest argument vector (sum of all arguments) that a request may carry.
+MAX_ARGV_BYTES = 256 * 1024
+#: Largest standard input that a request may carry, over all its chunks.
+MAX_STDIN_BYTES = 8 * 1024 * 1024
+#: Largest piece of standard input in one message.
+MAX_STDIN_CHUNK = 256 * 1024
+#: Output that the sidecar sends before it waits for credit.
+OUTPUT_WINDOW = 256 * 1024
+#: Longest timeout that a request may name.
+MAX_TIMEOUT = 24 * 3600.0
+
+RequestId = Annotated[int, Meta(ge=1, le=2**53)]
+Name = Annotated[str, Meta(min_length=1, max_length=128)]
+
+
+class _Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type"):
+    """Base of every message: immutable, closed, told apart by its ``type``."""
+
+
+# --------------------------------------------------------------------------- kernel → sidecar
+
+
+class Hello(_Message, frozen=True, tag="hello"):
+    """First message on a connection, sent once."""
+
+    version: int
+
+
+class CellInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which cell asks.  The kernel side says so: a claim for the audit, never an authority."""
+
+    execution_count: Annotated[int, Meta(ge=0, le=2**53)] = 0
+    cell_hash: Annotated[str, Meta(max_length=64)] = ""
+
+
+class Exec(_Message, frozen=True, tag="exec"):
+    """Run one command with a declared tool.
+
+    ``id`` must be larger than that of every earlier request on the connection, so that a recorded
+    request can't be played back.
+    """
+
+    id: RequestId
+    tool: Name
+    argv: Annotated[list[str], Meta(max_length=16384)]
+    #: Names of vault entries; ``None`` means those that the tool is bound to.
+    credentials: Annotated[list[Name], Meta(max_length=16)] | None = None
+    #: Seconds; ``None`` means the tool's default.
+    timeout: float | None = None
+    isolated: bool = True
+    #: Folder relative to the workspace.
+    cwd: Annotated[str, Meta(max_length=4096)] = ""
+    #: Bytes of standard input that follow in ``Stdin`` messages; ``None`` means an empty one.
+    stdin_size: Annotated[int, Meta(ge=0, le=MAX_STDIN_BYTES)] | None = None
+    dry_run: bool = False
+    cell: CellInfo = CellInfo()
+
+
+class Stdin(_Message, frozen=True, tag="stdin"):
+    """A piece of the standard input that an ``Exec`` announced."""
+
+    id: RequestId
+    data: Annotated[bytes, Meta(max_length=MAX_STDIN_CHUNK)]
+
+
+class Cancel(_Message, frozen=True, tag="cancel"):
+    """End a running request; it still gets its ``Finished`` or ``Failed``."""
+
+    id: RequestId
+
+
+class Credit(_Message, frozen=True, tag="credit"):
+    """Allow ``size`` more bytes of output for a request."""
+
+    id: RequestId
+    size: Annotated[int, Meta(ge=1, le=2**31)]
+
+
+class StatusQuery(_Message, frozen=True, tag="status?"):
+    """Ask for what ``%keyless`` shows."""
+
+    id: RequestId
+
+
+Request = Hello | Exec | Stdin | Cancel | Credit | StatusQuery
+
+# --------------------------------------------------------------------------- sidecar → kernel
+
+#: What went wrong, as the exceptions of :mod:`keyless.protocol.errors` name it.
+FailureKind = Literal[
+    "PolicyDenied",
+    "ApprovalTimeout",
+    "CommandTimeout",
+    "CommandCancelled",
+    "ToolNotFound",
+    "InvalidRequest",
+    "OutputLimitExceeded",
+    "SidecarUnavailable",
+]
+
+
+class Welcome(_Message, frozen=True, tag="welcome"):
+    """Answer to ``Hello``."""
+
+    version: int
+    kernel_id: str
+    level: str
+
+
+class Started(_Message, frozen=True, tag="started"):
+    """The command was allowed, is on record, and its child has been started."""
+
+    id: RequestId
+    record_id: str
+
+
+class Output(_Message, frozen=True, tag="output"):
+    """Sanitized UTF-8 text from the command; never splits a character."""
+
+    id: RequestId
+    stream: Literal["stdout", "stderr"]
+    data: str
+
+
+class WrittenFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A file that the command left in the workspace."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+class Finished(_Message, frozen=True, tag="finished"):
+    """The command ended by itself."""
+
+    id: RequestId
+    exit_code: int
+    #: Wall time from the child's start to its end.
+    duration: float
+    record_id: str
+    #: How many values were replaced, by name of the credential or detector.
+    redactions: dict[str, int] = {}
+    files: list[WrittenFile] = []
+    #: One sentence each: what the user should know (a file withheld, output not UTF-8, …).
+    notes: list[str] = []
+
+
+class Failed(_Message, frozen=True, tag="failed"):
+    """The request was refused, or the command was ended."""
+
+    id: RequestId
+    kind: FailureKind
+    #: One sentence that says what is wrong and what to do instead.
+    message: str
+    record_id: str = ""
+    duration: float = 0.0
+    redactions: dict[str, int] = {}
+
+
+class ToolInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A declared tool, as ``%keyless tools`` shows it and completion uses it."""
+
+    name: str
+    path: str
+    delivery: str
+    credentials: list[str]
+    description: str
+    #: In plain words: who holds the credential, and for how long.
+    exposure: str
+    #: Words that complete the first argument.
+    subcommands: list[str] = []
+
+
+class CredentialInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A vault entry by name.  Never a value."""
+
+    name: str
+    kind: str
+    delivery: str
+    source: str
+
+
+class Status(_Message, frozen=True, tag="status"):
+    """Answer to ``StatusQuery``."""
+
+    id: RequestId
+    kernel_id: str
+    level: str
+    #: One sentence for each guarantee, or each that this level lacks.
+    guarantees: list[str]
+    workspace: str
+    tools: list[ToolInfo]
+    credentials: list[CredentialInfo]
+    commands: int
+    audit_records: int
+
+
+Reply = Welcome | Started | Output | Finished | Failed | Status
