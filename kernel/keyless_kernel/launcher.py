@@ -1,0 +1,77 @@
+"""First program in the kernel's sandbox: checks where it is, then becomes the kernel.
+
+The supervisor starts it with descriptors.  The kernelspec names it too, so that a client which
+ignores provisioners and runs the kernelspec's argv gets a refusal instead of an unprotected kernel.
+Everything it needs comes by arguments and descriptors, so that another launcher may start it on a
+remote host.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import select
+import sys
+from typing import Any
+
+REFUSAL = (
+    "Keyless: this kernel runs only in its sandbox with its sidecar, which the provisioner "
+    "'keyless-provisioner' starts. The program that ran this command ignores kernel provisioners; "
+    "start the kernel from JupyterLab, Notebook, nbclient or any jupyter_client >= 7, and in VS "
+    "Code connect to a running Jupyter server."
+)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Check the surroundings and run the kernel; returns an exit status."""
+    parser = argparse.ArgumentParser(prog="keyless-kernel", add_help=False)
+    parser.add_argument("--connection-fd", type=int)
+    parser.add_argument("--lifeline-fd", type=int)
+    parser.add_argument("-f", dest="connection_file", default="")
+    options, _ = parser.parse_known_args(argv)
+    if options.connection_fd is None or options.lifeline_fd is None or not _in_sandbox():
+        print(REFUSAL, file=sys.stderr)
+        return 2
+    if _hung_up(options.lifeline_fd):
+        return 3  # the supervisor died while this sandbox came up
+    os.close(options.lifeline_fd)
+    connection = _read_json(options.connection_fd)
+
+    from keyless_kernel.kernelapp import launch
+
+    launch(connection)
+    return 0
+
+
+def _in_sandbox() -> bool:
+    """Whether this is a fresh pid namespace with filters on, and a channel to a sidecar."""
+    try:
+        with open("/proc/self/status", encoding="ascii") as file:
+            status = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+    except (OSError, ValueError):
+        return False
+    return (
+        status.get("Seccomp") == "2"
+        and status.get("NoNewPrivs") == "1"
+        and int(status.get("CapEff", "1"), 16) == 0
+        and os.getppid() == 1
+        and os.environ.get("KEYLESS_CHANNEL_FD", "").isdigit()
+    )
+
+
+def _hung_up(descriptor: int) -> bool:
+    """Whether the other end of the lifeline is gone."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLHUP)
+    return any(event & (select.POLLHUP | select.POLLERR) for _, event in poll.poll(0))
+
+
+def _read_json(descriptor: int) -> dict[str, Any]:
+    with os.fdopen(descriptor, "rb") as file:
+        value: dict[str, Any] = json.loads(file.read())
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,309 @@
+"""The provisioner: how every jupyter_client launcher starts a Keyless kernel, unmodified.
+
+Runs in the Jupyter server (or nbclient, papermill, …), one instance a kernel.  It evaluates the
+person's configuration, makes the private folders' names, and hands all of it to a supervisor
+process of its own, which does the rest (:mod:`keyless_kernel.supervisor`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from jupyter_client.connect import KernelConnectionInfo
+from jupyter_client.provisioning.local_provisioner import LocalProvisioner
+from jupyter_core.paths import jupyter_config_dir, jupyter_runtime_dir
+
+from keyless_kernel.confine import ConfigError, Confinement
+from keyless_kernel.confine.config import confinement_from
+from keyless_kernel.confine.settings import (
+    MemoryCredential,
+    SidecarSettings,
+    data_dir,
+    load_config,
+    plain,
+)
+from keyless_kernel.supervisor import SOCKETS
+from keyless_kernel.wire import LaunchSpec, line, split_lines
+
+#: Longest path that an AF_UNIX address may have.
+_SUN_PATH = 107
+#: Seconds that the supervisor may take to end everything.
+_END_TIMEOUT = 15.0
+
+
+class KernelStartRefused(RuntimeError):
+    """The kernel was not started; the message says what is missing and how to get it."""
+
+
+class KeylessProvisioner(LocalProvisioner):
+    """Starts kernels in a sandbox, each with a sidecar.
+
+    ``start_kernel`` takes these keywords beyond the usual ones:
+
+    - ``keyless_workspace``: folder to work in (default ``c.Confinement.workspace``);
+    - ``keyless_credentials``: list of dictionaries as
+      :class:`~keyless_kernel.confine.settings.MemoryCredential`, held in memory only;
+    - ``keyless_passphrase``: opens a vault that is locked by one.
+    """
+
+    level = ""
+    _control: socket.socket | None = None
+    _supervisor: subprocess.Popen[bytes] | None = None
+    _buffer: bytearray
+    _exit_code: int | None = None
+    _running = False
+    _restarting = False
+    _spec: LaunchSpec | None = None
+
+    # ------------------------------------------------------------------ start
+
+    async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
+        """Called by the kernel manager before a (re)start: sets transport and private folders."""
+        options = {
+            name: kwargs.pop(f"keyless_{name}", None)
+            for name in ("workspace", "credentials", "passphrase")
+        }
+        manager = self.parent
+        if manager is None:
+            raise KernelStartRefused("this provisioner needs a kernel manager as its parent")
+        try:
+            config = load_config()
+            confinement = confinement_from(config)
+        except ConfigError as error:
+            raise KernelStartRefused(str(error)) from None
+        runtime = self._runtime_dir()
+        manager.transport = "ipc"
+        manager.cache_ports = False
+        manager.ip = str(runtime / "s" / "k")
+        kwargs = await super().pre_launch(**kwargs)
+        inside = dict(self.connection_info, ip=f"{SOCKETS}/k")
+        inside["key"] = (
+            inside["key"].decode() if isinstance(inside["key"], bytes) else inside["key"]
+        )
+        workspace = options["workspace"] or confinement.workspace
+        folder = (
+            Path(workspace).expanduser().absolute()
+            if workspace
+            else Path(jupyter_runtime_dir()) / "keyless-workspaces" / self.kernel_id
+        )
+        settings = SidecarSettings(
+            kernel_id=self.kernel_id,
+            workspace=str(folder),
+            scratch=str(runtime / "scratch"),
+            data_dir=str(data_dir()),
+            config=plain(config),
+            memory_credentials=[
+                msgspec.convert(entry, MemoryCredential) for entry in options["credentials"] or []
+            ],
+            passphrase=options["passphrase"],
+        )
+        environment = kwargs.get("env", {})
+        self._spec = LaunchSpec(
+            python=sys.executable,
+            runtime_dir=str(runtime),
+            connection={k: v for k, v in inside.items() if isinstance(v, str | int)},
+            connection_file=os.path.realpath(manager.connection_file),
+            settings=msgspec.to_builtins(settings),
+            workspace=str(folder),
+            ephemeral=not workspace,
+            confinement=plain(config).get("Confinement", {}),
+            kernel_env=_kernel_environment(confinement, environment),
+            start_timeout=float(confinement.sidecar_start_timeout),
+            private=[str(data_dir()), jupyter_runtime_dir(), jupyter_config_dir()],
+        )
+        return kwargs
+
+    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
+        """Start (or restart) the kernel; the supervisor stays over restarts."""
+        if self._spec is None:
+            raise KernelStartRefused("launch_kernel was called before pre_launch")
+        if self._supervisor is None or self._supervisor.poll() is not None:
+            self._start_supervisor()
+        self._exit_code = None
+        self._running = False
+        try:
+            self._send({"op": "launch", "spec": msgspec.to_builtins(self._spec)})
+            event = await self._wait_for(
+                ("launched", "failed"), timeout=self._spec.start_timeout + 15
+            )
+            if event.get("event") != "launched":
+                raise KernelStartRefused(event.get("error", "the supervisor ended while starting"))
+        except BaseException:
+            # Nobody calls cleanup() when launching fails.
+            await self._end()
+            raise
+        self._running = True
+        self.level = event["level"]
+        self.pid = event["pid"]
+        self.cwd = self._spec.workspace
+        self.log.info("Keyless kernel %s runs at level %s", self.kernel_id, self.level)
+        return self.connection_info
+
+    def _start_supervisor(self) -> None:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        with theirs:
+            self._supervisor = subprocess.Popen(
+                [sys.executable, "-I", "-m", "keyless_kernel.supervisor", str(theirs.fileno())],
+                env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"},
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,
+            )
+        self._control = ours
+        self._buffer = bytearray()
+
+    def _runtime_dir(self) -> Path:
+        """``<jupyter runtime dir>/keyless/<kernel id>``, or a short one where that is too long."""
+        if self._spec is not None:  # a restart
+            return Path(self._spec.runtime_dir)
+        folder = Path(jupyter_runtime_dir()) / "keyless" / self.kernel_id
+        if len(str(folder / "s" / "k-99999")) > _SUN_PATH:
+            folder = Path(tempfile.mkdtemp(prefix="keyless-"))
+        return folder
+
+    # ------------------------------------------------------------------ control socket
+
+    def _send(self, message: dict[str, Any]) -> None:
+        if self._control is None:
+            return
+        # Messages are far smaller than a socket buffer, but for the launch.
+        self._control.setblocking(True)
+        try:
+            self._control.sendall(line(message))
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # the supervisor is gone; poll() tells
+        finally:
+            self._control.setblocking(False)
+
+    def _receive(self) -> list[dict[str, Any]]:
+        if self._control is None:
+            return []
+        with contextlib.suppress(BlockingIOError, ConnectionResetError):
+            self._buffer += self._control.recv(1 << 16)
+        messages = split_lines(self._buffer)
+        for message in messages:
+            if message["event"] == "exited":
+                self._exit_code = int(message["code"])
+        return messages
+
+    async def _wait_for(self, events: tuple[str, ...], timeout: float) -> dict[str, Any]:
+        deadline = asyncio.get_running_loop().time() + timeout
+        while asyncio.get_running_loop().time() < deadline:
+            for message in self._receive():
+                if message["event"] in events:
+                    return message
+            if self._supervisor is None or self._supervisor.poll() is not None:
+                return {}
+            await asyncio.sleep(0.005)
+        return {}
+
+    # ------------------------------------------------------------------ life
+
+    @property
+    def has_process(self) -> bool:
+        """Whether a kernel was started and its end not yet collected by :meth:`wait`."""
+        return self._running
+
+    async def poll(self) -> int | None:
+        """``None`` while the kernel runs, else its exit status."""
+        if not self._running:
+            return 0
+        self._receive()
+        if self._exit_code is None and self._supervisor and self._supervisor.poll() is not None:
+            self._exit_code = 1
+        return self._exit_code
+
+    async def wait(self) -> int | None:
+        """Wait for the kernel's end and collect it."""
+        while await self.poll() is None:
+            await asyncio.sleep(0.02)
+        self._running = False
+        return self._exit_code or 0
+
+    async def send_signal(self, signum: int) -> None:
+        """Signal the kernel process itself; bubblewrap's process group would be the wrong one."""
+        if signum == 0:
+            return
+        if signum == signal.SIGKILL:
+            self._send({"op": "kill"})
+        else:
+            self._send({"op": "signal", "number": int(signum)})
+
+    async def kill(self, restart: bool = False) -> None:
+        """End the kernel's whole pid namespace."""
+        self._send({"op": "kill"})
+
+    async def terminate(self, restart: bool = False) -> None:
+        """Ask the kernel process to end."""
+        self._send({"op": "signal", "number": int(signal.SIGTERM)})
+
+    async def shutdown_requested(self, restart: bool = False) -> None:
+        """Called before a shutdown; kill() and terminate() are not told about restarts."""
+        self._restarting = restart
+
+    async def cleanup(self, restart: bool = False) -> None:
+        """Called after the kernel's end: on a restart only the processes go, else everything."""
+        if restart:
+            self._send({"op": "stop"})
+            await self._wait_for(("stopped",), timeout=_END_TIMEOUT)
+        else:
+            await self._end()
+
+    async def _end(self) -> None:
+        """End the supervisor, and with it all that belongs to this kernel."""
+        self._send({"op": "end"})
+        await self._wait_for(("ended",), timeout=_END_TIMEOUT)
+        if self._control is not None:
+            self._control.close()  # the lifeline: whatever was left ends now
+            self._control = None
+        if self._supervisor is not None:
+            deadline = asyncio.get_running_loop().time() + _END_TIMEOUT
+            while self._supervisor.poll() is None:
+                if asyncio.get_running_loop().time() > deadline:
+                    self._supervisor.kill()
+                await asyncio.sleep(0.005)
+            self._supervisor = None
+        if self._spec is not None:
+            # Only does something where the supervisor was killed.
+            shutil.rmtree(self._spec.runtime_dir, ignore_errors=True)
+            if self._spec.ephemeral:
+                shutil.rmtree(self._spec.workspace, ignore_errors=True)
+        self._running = False
+        self._spec = None
+
+
+def _kernel_environment(confinement: Confinement, environment: dict[str, str]) -> dict[str, str]:
+    """The kernel's whole environment: nothing of the server's but locale and session name."""
+    kept = {
+        name: value
+        for name, value in environment.items()
+        if name in ("LANG", "TZ", "JPY_SESSION_NAME") or name.startswith("LC_")
+    }
+    binaries = Path(sys.executable).parent
+    return {
+        "LANG": "C.UTF-8",
+        **kept,
+        "HOME": "/home/keyless",
+        "USER": "keyless",
+        "PATH": f"{binaries}:/usr/local/bin:/usr/bin:/bin",
+        "TERM": "xterm-color",
+        "JPY_PARENT_PID": "1",
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+        **confinement.environment,
+    }
+
+
+__all__ = ["KernelStartRefused", "KeylessProvisioner"]
