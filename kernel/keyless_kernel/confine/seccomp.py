@@ -17,19 +17,19 @@ from keyless_kernel.confine.errors import ConfinementUnavailable
 _FILES = """
 access chdir chmod chown close close_range copy_file_range creat dup dup2 dup3 eventfd eventfd2
 faccessat faccessat2 fadvise64 fallocate fchdir fchmod fchmodat fchmodat2 fchown fchownat fcntl
-fdatasync fgetxattr flistxattr flock fremovexattr fsetxattr fstat fstatfs fsync ftruncate futimesat
-getcwd getdents getdents64 getxattr inotify_add_watch inotify_init inotify_init1 inotify_rm_watch
-ioctl lchown lgetxattr link linkat listxattr llistxattr lremovexattr lseek lsetxattr lstat
-memfd_create mkdir mkdirat mknod mknodat newfstatat open openat openat2 pipe pipe2 pread64 preadv
-preadv2 pwrite64 pwritev pwritev2 read readahead readlink readlinkat readv removexattr rename
-renameat renameat2 rmdir sendfile setxattr splice stat statfs statx symlink symlinkat sync
-sync_file_range syncfs tee truncate umask unlink unlinkat utime utimensat utimes vmsplice write
-writev
+fdatasync fgetxattr flistxattr flock fremovexattr fsetxattr fstat fstatfs fsync ftruncate
+futimesat getcwd getdents getdents64 getxattr inotify_add_watch inotify_init inotify_init1
+inotify_rm_watch ioctl lchown lgetxattr link linkat listxattr llistxattr lremovexattr lseek
+lsetxattr lstat memfd_create mkdir mkdirat mknod mknodat newfstatat open openat openat2 pipe pipe2
+pread64 preadv preadv2 pwrite64 pwritev pwritev2 read readahead readlink readlinkat readv
+removexattr rename renameat renameat2 rmdir sendfile setxattr splice stat statfs statx symlink
+symlinkat sync sync_file_range syncfs tee truncate umask unlink unlinkat utime utimensat utimes
+vmsplice write writev
 """
 _MEMORY = """
-brk cachestat get_mempolicy madvise map_shadow_stack mbind membarrier mincore mlock mlock2 mlockall
-mmap mprotect mremap mseal msync munlock munlockall munmap pkey_alloc pkey_free pkey_mprotect
-remap_file_pages set_mempolicy
+brk cachestat get_mempolicy madvise map_shadow_stack mbind membarrier mincore mlock mlock2
+mlockall mmap mprotect mremap mseal msync munlock munlockall munmap pkey_alloc pkey_free
+pkey_mprotect remap_file_pages set_mempolicy
 """
 _PROCESSES = """
 alarm arch_prctl capget capset clone execve execveat exit exit_group fork futex futex_requeue
@@ -40,10 +40,10 @@ landlock_restrict_self pause personality pidfd_open pidfd_send_signal prctl prli
 restart_syscall rseq rt_sigaction rt_sigpending rt_sigprocmask rt_sigqueueinfo rt_sigreturn
 rt_sigsuspend rt_sigtimedwait rt_tgsigqueueinfo sched_get_priority_max sched_get_priority_min
 sched_getaffinity sched_getattr sched_getparam sched_getscheduler sched_rr_get_interval
-sched_setaffinity sched_setattr sched_setparam sched_setscheduler sched_yield seccomp set_robust_list
-set_thread_area set_tid_address setfsgid setfsuid setgid setgroups setitimer setpgid setpriority setregid setresgid
-setresuid setreuid setrlimit setsid setuid sigaltstack sysinfo tgkill time times tkill uname vfork
-wait4 waitid
+sched_setaffinity sched_setattr sched_setparam sched_setscheduler sched_yield seccomp
+set_robust_list set_thread_area set_tid_address setfsgid setfsuid setgid setgroups setitimer
+setpgid setpriority setregid setresgid setresuid setreuid setrlimit setsid setuid sigaltstack
+sysinfo tgkill time times tkill uname vfork wait4 waitid
 """
 _EVENTS_AND_TIME = """
 clock_getres clock_gettime clock_nanosleep epoll_create epoll_create1 epoll_ctl epoll_ctl_old
