@@ -53,8 +53,6 @@ def launch(connection: dict[str, Any]) -> None:
     connection["key"] = connection["key"].encode()
     KeylessKernelApp.connection = connection
     app = KeylessKernelApp.instance(kernel_class=KeylessKernel)
-    # No file of the workspace or of a profile may stop the kernel from starting.
-    app.config.HistoryManager.hist_file = ":memory:"
     app.extensions = ["keyless"]
     app.initialize([])  # type: ignore[no-untyped-call]
     app.start()  # type: ignore[no-untyped-call]

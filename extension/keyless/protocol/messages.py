@@ -71,6 +71,9 @@ class Exec(_Message, frozen=True, tag="exec"):
     #: Bytes of standard input that follow in ``Stdin`` messages; ``None`` means an empty one.
     stdin_size: Annotated[int, Meta(ge=0, le=MAX_STDIN_BYTES)] | None = None
     dry_run: bool = False
+    #: Why the kernel side itself refuses the request (text that can't be split, an argument too
+    #: long to send): such a request is recorded and answered with ``Failed``, and never runs.
+    refused: Annotated[str, Meta(max_length=1024)] = ""
     cell: CellInfo = CellInfo()
 
 

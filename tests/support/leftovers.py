@@ -1,0 +1,73 @@
+"""Finds what a killed server leaves: the test process adopts every orphan, so none can hide."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def adopt_orphans() -> None:
+    """Make this process the one to which its descendants' orphans go."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def descendants(pid: int | None = None) -> dict[int, str]:
+    """Living descendants of a process (default: this one) with their command lines."""
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                fields = (entry / "stat").read_text().rsplit(")", 1)[1].split()
+                if fields[0] != "Z":
+                    parents[int(entry.name)] = int(fields[1])
+    found: dict[int, str] = {}
+    todo = [pid or os.getpid()]
+    while todo:
+        parent = todo.pop()
+        for child, its_parent in parents.items():
+            if its_parent == parent and child not in found:
+                todo.append(child)
+                with contextlib.suppress(OSError):
+                    line = Path(f"/proc/{child}/cmdline").read_bytes()
+                    found[child] = line.replace(b"\0", b" ").decode(errors="replace")
+    return found
+
+
+def reap() -> None:
+    """Collect adopted orphans that have ended (known children are left to their owners)."""
+    for pid in _zombies():
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
+
+
+def wait_until_gone(before: Iterable[int], timeout: float = 20.0) -> dict[int, str]:
+    """Wait until no descendant is left but those in ``before``; what is left after ``timeout``."""
+    known = set(before)
+    deadline = time.monotonic() + timeout
+    while True:
+        left = {pid: line for pid, line in descendants().items() if pid not in known}
+        if not left or time.monotonic() > deadline:
+            return left
+        time.sleep(0.02)
+
+
+def files_below(folder: Path) -> list[str]:
+    """Every file, socket and folder below ``folder``."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def _zombies() -> list[int]:
+    mine = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                fields = (entry / "stat").read_text().rsplit(")", 1)[1].split()
+                if fields[0] == "Z" and int(fields[1]) == os.getpid():
+                    mine.append(int(entry.name))
+    return mine
