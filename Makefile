@@ -1,0 +1,75 @@
+# Keyless. Every target sets up what it needs; none needs another first.
+#   make demo   an AI's notebook deploys a Lambda with a key that it never sees
+#   make test   every test
+# also: lint attacks bench docs lock clean
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+AWS_READY := .venv-aws/.ready
+WORKERS ?= 2
+
+.PHONY: demo test lint attacks bench docs lock clean setup
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n '2,5s/^# *//p' Makefile
+
+setup: $(READY) $(AWS_READY)
+
+# A clear sentence instead of a traceback where Python's venv module can't make environments.
+define make_venv
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Keyless needs Python 3.11 or later; $(PYTHON) is older (set PYTHON=...)"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && apt-get install -y -qq python3-venv; \
+	  else echo "Python's venv module is incomplete; on Debian: apt-get install python3-venv"; exit 1; fi
+	$(PYTHON) -m venv $(1)
+endef
+
+$(READY): requirements/dev.lock pyproject.toml
+	$(call make_venv,$(VENV))
+	@echo "installing the locked dependencies (about a minute)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# The AWS CLI has an environment of its own, since it brings its own botocore.
+$(AWS_READY): requirements/aws.lock
+	$(call make_venv,.venv-aws)
+	@.venv-aws/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/aws.lock
+	@touch $@
+
+demo: setup
+	@$(BIN)/jupyter keyless demo --output build/demo
+
+test: setup
+	@mkdir -p build/coverage
+	$(BIN)/pytest -n $(WORKERS) --cov --cov-report=term --cov-report=html:build/coverage/html
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy extension/keyless/protocol kernel sidecar
+	$(BIN)/lint-imports
+
+attacks: setup
+	$(BIN)/pytest -n $(WORKERS) tests/attacks
+
+bench: setup
+	$(BIN)/python benchmarks/secured_call.py --output build/bench
+
+docs: setup
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs build/docs
+
+# Resolves requirements/*.in anew; needs the registry and writes no address of it.
+lock: setup
+	$(PYTHON) -m venv build/uv && build/uv/bin/pip install --quiet uv
+	for name in dev aws; do build/uv/bin/uv pip compile --quiet --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --upgrade \
+	  requirements/$$name.in -o requirements/$$name.lock; done
+
+clean:
+	rm -rf build .venv .venv-aws

@@ -1,0 +1,65 @@
+"""Keyless in a cell: ``from keyless import secure_exec``, ``%load_ext keyless``.
+
+Everything is loaded when it is first asked for.  The sidecar and the provisioner import
+:mod:`keyless.protocol` through this package, so importing it stays cheap and never pulls in
+IPython.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from keyless.magics.function_api import secure_exec
+    from keyless.magics.results import ExecResult
+    from keyless.protocol.errors import (
+        ApprovalTimeout,
+        CommandCancelled,
+        CommandFailed,
+        CommandTimeout,
+        ExecError,
+        InvalidRequest,
+        OutputLimitExceeded,
+        PolicyDenied,
+        SidecarUnavailable,
+        ToolNotFound,
+    )
+
+__all__ = [
+    "ApprovalTimeout",
+    "CommandCancelled",
+    "CommandFailed",
+    "CommandTimeout",
+    "ExecError",
+    "ExecResult",
+    "InvalidRequest",
+    "OutputLimitExceeded",
+    "PolicyDenied",
+    "SidecarUnavailable",
+    "ToolNotFound",
+    "load_ipython_extension",
+    "secure_exec",
+]
+
+_HOMES = {
+    "ExecResult": "keyless.magics.results",
+    "secure_exec": "keyless.magics.function_api",
+}
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """``%load_ext keyless``: register the magics and their completion (done in the kernel)."""
+    from keyless.magics.extension import register
+
+    register(shell)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES.get(name, "keyless.protocol.errors")), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
