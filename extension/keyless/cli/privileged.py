@@ -1,0 +1,77 @@
+"""Start the privileged package's half of a command, in a process of its own.
+
+``keyless`` never imports ``keyless_sidecar``: what handles secrets runs as ``python -I``, with
+nothing on its path that a notebook could have put there.  It shares this process's terminal and
+descriptors, so prompts, pipes and ``--from-fd`` go straight to it.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from traitlets.config import Config
+
+from keyless_kernel.confine import ConfigError
+from keyless_kernel.confine.settings import data_dir, load_config
+
+__all__ = ["ask", "run", "vault_folder"]
+
+_TIMEOUT = 60.0
+
+
+def run(command: str, arguments: Sequence[str]) -> int:
+    """Run ``vault`` or ``audit`` at the person's terminal; returns its exit status."""
+    try:
+        argv = _argv(command, arguments, load_config())
+    except ConfigError as error:
+        print(f"jupyter keyless {command}: {error}", file=sys.stderr)
+        return 1
+    # Descriptors that the shell opened for --from-fd pass on; Python's own are not inheritable.
+    with subprocess.Popen(argv, close_fds=False) as process:
+        while True:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:
+                # It got the signal too, and ends by itself.
+                continue
+
+
+def ask(
+    command: str, arguments: Sequence[str], config: Config, *, stdin: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run one without a terminal and return what it said.
+
+    Raises:
+        subprocess.TimeoutExpired: it hangs.
+    """
+    return subprocess.run(
+        _argv(command, arguments, config),
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=_TIMEOUT,
+    )
+
+
+def vault_folder(config: Config) -> Path:
+    """Folder of ``vault.json``, as the sidecar determines it."""
+    return _folder(config, "Vault") or data_dir()
+
+
+def _argv(command: str, arguments: Sequence[str], config: Config) -> list[str]:
+    places = ["--data-dir", str(vault_folder(config) if command == "vault" else data_dir())]
+    records = _folder(config, "Audit")
+    if command == "audit" and records:
+        places += ["--folder", str(records)]
+    return [sys.executable, "-I", "-m", "keyless_sidecar", command, *places, *arguments]
+
+
+def _folder(config: Config, section: str) -> Path | None:
+    # Asked for by membership: a Config makes up what is missing.
+    if section in config and "folder" in config[section] and config[section]["folder"]:
+        return Path(str(config[section]["folder"]))
+    return None

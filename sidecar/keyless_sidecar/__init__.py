@@ -1,0 +1,1 @@
+"""The privileged process: vault, rules, execution, sanitizer, audit.  Nothing of ours imports it."""

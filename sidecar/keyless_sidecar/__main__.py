@@ -1,0 +1,46 @@
+"""``python -I -m keyless_sidecar serve|vault|audit|tools``: the privileged program.
+
+``serve`` is started by the supervisor, one for each kernel; the others by ``jupyter keyless``.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from keyless_sidecar.hardening import HardeningError, harden
+
+__all__ = ["main"]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    arguments = sys.argv[1:] if argv is None else argv
+    command, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
+    # Late imports: each command loads only what it needs.
+    if command == "serve":
+        from keyless_sidecar.server import main as serve
+
+        return serve(rest)
+    if command == "vault":
+        from keyless_sidecar.commands.vault import main as vault
+
+        try:
+            harden()
+        except HardeningError as error:
+            print(f"keyless: {error}", file=sys.stderr)
+            return 1
+        return vault(rest)
+    if command == "audit":
+        from keyless_sidecar.commands.audit import main as audit
+
+        return audit(rest)
+    if command == "tools":
+        from keyless_sidecar.commands.tools import main as tools
+
+        return tools(rest)
+    print("usage: python -I -m keyless_sidecar serve|vault|audit|tools …", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
