@@ -7,6 +7,9 @@ message on a kernel channel can approve or reveal anything.
 
 from __future__ import annotations
 
+import os
+import tempfile
+import sys
 from typing import Any, ClassVar, cast
 
 from ipykernel.ipkernel import IPythonKernel
@@ -50,11 +53,16 @@ def launch(connection: dict[str, Any]) -> None:
     Args:
         connection: a Jupyter connection dictionary (``transport`` "ipc").
     """
+    # A profile of its own, gone with the kernel: start-up files are nothing that cells could plant.
+    os.environ["IPYTHONDIR"] = tempfile.mkdtemp(prefix="ipython-")
     connection["key"] = connection["key"].encode()
     KeylessKernelApp.connection = connection
     app = KeylessKernelApp.instance(kernel_class=KeylessKernel)
     app.extensions = ["keyless"]
     app.initialize([])  # type: ignore[no-untyped-call]
+    # The interpreter starts without it, so that no file of the workspace shadows a module before
+    # the kernel runs; cells import from their folder as in any notebook.
+    sys.path.insert(0, "")
     app.start()  # type: ignore[no-untyped-call]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import shutil
 import signal
@@ -106,7 +107,7 @@ class KeylessProvisioner(LocalProvisioner):
             memory_credentials=[
                 msgspec.convert(entry, MemoryCredential) for entry in options["credentials"] or []
             ],
-            passphrase=options["passphrase"],
+            passphrase=options["passphrase"] or _passphrase_from_descriptor(),
         )
         environment = kwargs.get("env", {})
         self._spec = LaunchSpec(
@@ -283,6 +284,27 @@ class KeylessProvisioner(LocalProvisioner):
                 shutil.rmtree(self._spec.workspace, ignore_errors=True)
         self._running = False
         self._spec = None
+
+
+@functools.cache
+def _passphrase_from_descriptor() -> str | None:
+    """The vault's passphrase, where the server was started with one on a descriptor.
+
+    ``KEYLESS_PASSPHRASE_FD=3 jupyter lab 3< <(pass show keyless)``.  Read once, then closed.
+
+    Raises:
+        KernelStartRefused: the variable names no open descriptor.
+    """
+    number = os.environ.get("KEYLESS_PASSPHRASE_FD")
+    if number is None:
+        return None
+    try:
+        with os.fdopen(int(number), encoding="utf-8") as file:
+            return file.read().rstrip("\n")
+    except (ValueError, OSError) as error:
+        raise KernelStartRefused(
+            f"KEYLESS_PASSPHRASE_FD={number} is no readable descriptor ({error})"
+        ) from None
 
 
 def _kernel_environment(confinement: Confinement, environment: dict[str, str]) -> dict[str, str]:

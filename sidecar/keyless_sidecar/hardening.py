@@ -59,7 +59,10 @@ def harden() -> Hardening:
     if libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0 or libc.prctl(_PR_GET_DUMPABLE, 0, 0, 0, 0):
         raise HardeningError("The process can't be made undumpable: prctl is denied on this host")
     try:
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        # 1 and not 0 where possible: that keeps dumps from the host's handler too, and sandboxes
+        # that this process starts can have the same limit.
+        most = 0 if resource.getrlimit(resource.RLIMIT_CORE)[1] == 0 else 1
+        resource.setrlimit(resource.RLIMIT_CORE, (most, most))
     except (OSError, ValueError):
         raise HardeningError("Core files can't be switched off on this host") from None
     locked, note = _lock_memory(libc)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -254,7 +255,23 @@ def test_file_size_and_core_limits_are_set(confiner: Confiner) -> None:
         """,
         limits=Limits(file_size=1 << 20, open_files=512),
     )
-    assert limits == [[1 << 20, 1 << 20], [0, 0], [512, 512]]
+    assert limits == [[1 << 20, 1 << 20], [1, 1], [512, 512]]
+
+
+def test_limits_that_are_lower_already_stay(confiner: Confiner) -> None:
+    """A container often starts with a core limit of 0, which may not be raised."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    code = "import json, resource; print(json.dumps(resource.getrlimit(resource.RLIMIT_CORE)))"
+    child = f"""
+import resource, subprocess, sys
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+from keyless_kernel.confine import Confinement, Sandbox, interpreter_binds, probe
+spec = Sandbox(argv=(sys.executable, "-c", {code!r}), env={{}}, binds=interpreter_binds())
+probe(Confinement()).spawn(spec, stdin=-3, stdout=1, stderr=2).process.wait()
+"""
+    said = subprocess.run([sys.executable, "-c", child], capture_output=True, text=True, check=True)
+    assert json.loads(said.stdout) == [0, 0]
+    assert resource.getrlimit(resource.RLIMIT_CORE) == (soft, hard)
 
 
 def test_kill_ends_daemonized_grandchildren(confiner: Confiner, workspace: Path) -> None:

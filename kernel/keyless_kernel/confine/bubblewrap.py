@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -148,15 +149,25 @@ class Confiner:
     def _prefix(self, spec: Sandbox) -> list[str]:
         """Programs that set limits and identity, each of which executes the next."""
         limits = spec.limits
-        prefix = [_trusted_program("prlimit"), f"--core={limits.core}"]
-        prefix += [f"--fsize={limits.file_size}", f"--nofile={limits.open_files}"]
-        prefix += [f"--nproc={limits.processes}"]
+        prefix = [
+            _trusted_program("prlimit"),
+            f"--core={_lowered(resource.RLIMIT_CORE, limits.core)}",
+            f"--fsize={_lowered(resource.RLIMIT_FSIZE, limits.file_size)}",
+            f"--nofile={_lowered(resource.RLIMIT_NOFILE, limits.open_files)}",
+            f"--nproc={_lowered(resource.RLIMIT_NPROC, limits.processes)}",
+        ]
         if self.level == levels.NAMESPACES_ROOT:
             prefix += [_trusted_program("setpriv"), f"--reuid={self.uid}", f"--regid={self.gid}"]
             prefix += ["--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]
             prefix += ["--no-new-privs", "--"]
         # Only the sandbox's own user may enter its folders, so change into them last.
         return [*prefix, _trusted_program("env"), "-C", spec.cwd, f"PWD={spec.cwd}"]
+
+
+def _lowered(limit: int, wanted: int) -> int:
+    """``wanted``, or less where this process's own hard limit is lower: raising is not possible."""
+    hard = resource.getrlimit(limit)[1]
+    return wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
 
 
 def _workspace_arguments(spec: Sandbox) -> list[str]:

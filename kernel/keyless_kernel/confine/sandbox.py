@@ -43,7 +43,8 @@ class Limits:
     file_size: int = 8 * 1024**3
     open_files: int = 8192
     processes: int = 4096
-    core: int = 0
+    #: 1 and not 0: only then a core dump is not piped to the host's handler either.
+    core: int = 1
     #: Size of each tmpfs (HOME, /tmp, /dev/shm).
     tmpfs: int = 2 * 1024**3
 

@@ -1,0 +1,99 @@
+"""A Jupyter of the demo's own: configuration, vault and audit below a temporary folder.
+
+Used by ``rehearsal``.  Everything in it goes through the same doors as a person's: the
+configuration file, ``jupyter keyless vault add``, ``jupyter keyless audit verify``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+VAULT_ENTRY = "local-aws"
+_FOLDERS = ("config", "data", "runtime")
+#: Where Jupyter would look beside its folders.
+_SEARCHED = ("JUPYTER_CONFIG_PATH", "JUPYTER_PATH")
+
+
+class CommandRefused(RuntimeError):
+    """A command of ours said no; the message is what it said."""
+
+
+class PrivateJupyter:
+    """Paths and commands; made by :func:`private_jupyter`."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def configure(self, workspace: Path, endpoint: str) -> None:
+        """Write ``jupyter_keyless_config.py``."""
+        (self._root / "config" / "jupyter_keyless_config.py").write_text(
+            f"c.Egress.upstreams = {{'*.amazonaws.com': {endpoint!r}}}\n"
+            f"c.Confinement.workspace = {str(workspace)!r}\n"
+        )
+
+    def store_aws_key(self, key_id: str, secret: str, region: str) -> None:
+        """Put a key into the encrypted file vault, over a pipe.
+
+        Raises:
+            CommandRefused: the vault said no.
+        """
+        fields = {"access_key_id": key_id, "secret_access_key": secret, "region": region}
+        self._run(
+            ["add", VAULT_ENTRY, "--kind", "aws", "--from-stdin"], "vault", json.dumps(fields)
+        )
+
+    def verify_audit(self) -> str:
+        """Check the chains of records; returns how many there are.
+
+        Raises:
+            CommandRefused: the chain is broken.
+        """
+        reports = json.loads(self._run(["verify", "--json"], "audit"))
+        records = sum(report["records"] for report in reports)
+        if not records:
+            raise CommandRefused("there are no records")
+        return f"{records} records in {len(reports)} file{'s' if len(reports) > 1 else ''}"
+
+    def _run(self, argv: Sequence[str], command: str, stdin: str = "") -> str:
+        data = str(self._root / "data" / "keyless")
+        done = subprocess.run(
+            [sys.executable, "-I", "-m", "keyless_sidecar", command, "--data-dir", data, *argv],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            cwd=self._root,
+        )
+        if done.returncode:
+            lines = (done.stderr or done.stdout).strip().splitlines()
+            raise CommandRefused(lines[-1] if lines else f"{command} ended with {done.returncode}")
+        return done.stdout
+
+
+@contextlib.contextmanager
+def private_jupyter() -> Iterator[PrivateJupyter]:
+    """Point this process and its children to Jupyter folders of their own, and back again."""
+    with tempfile.TemporaryDirectory(prefix="keyless-demo-") as folder:
+        root = Path(folder)
+        for name in _FOLDERS:
+            (root / name).mkdir(mode=0o700)
+        settings = {f"JUPYTER_{name.upper()}_DIR": str(root / name) for name in _FOLDERS}
+        settings["IPYTHONDIR"] = str(root / "ipython")
+        before = {name: os.environ.get(name) for name in (*settings, *_SEARCHED)}
+        os.environ.update(settings)
+        for name in _SEARCHED:
+            os.environ.pop(name, None)
+        try:
+            yield PrivateJupyter(root)
+        finally:
+            for name, value in before.items():
+                os.environ.pop(name, None)
+                if value is not None:
+                    os.environ[name] = value
