@@ -8,8 +8,8 @@ message on a kernel channel can approve or reveal anything.
 from __future__ import annotations
 
 import os
-import tempfile
 import sys
+import tempfile
 from typing import Any, ClassVar, cast
 
 from ipykernel.ipkernel import IPythonKernel
