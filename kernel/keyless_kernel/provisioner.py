@@ -121,7 +121,13 @@ class KeylessProvisioner(LocalProvisioner):
             confinement=plain(config).get("Confinement", {}),
             kernel_env=_kernel_environment(confinement, environment),
             start_timeout=float(confinement.sidecar_start_timeout),
-            private=[str(data_dir()), jupyter_runtime_dir(), jupyter_config_dir()],
+            private=[
+                *(str(data_dir()), jupyter_runtime_dir(), jupyter_config_dir()),
+                *(
+                    config.get(name, {}).get("folder") or "/nonexistent"
+                    for name in ("Vault", "Audit")
+                ),
+            ],
         )
         return kwargs
 

@@ -3,7 +3,7 @@
 Decisions only: nothing here starts a process or opens a connection.
 """
 
-from keyless_sidecar.tools.check import check
+from keyless_sidecar.tools.check import check, subcommands
 from keyless_sidecar.tools.declaration import Tool, ToolConfigError, load_tools, missing_tool
 from keyless_sidecar.tools.verdict import Checked, CheckedFile, Refused, shown
 
@@ -17,4 +17,5 @@ __all__ = [
     "load_tools",
     "missing_tool",
     "shown",
+    "subcommands",
 ]

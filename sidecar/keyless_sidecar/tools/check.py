@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from keyless_sidecar.tools.aws_operations import models
 from keyless_sidecar.tools.aws_rules import check_aws
 from keyless_sidecar.tools.declaration import Tool
 from keyless_sidecar.tools.plain_rules import check_plain
 from keyless_sidecar.tools.verdict import Checked
 from keyless_sidecar.workspace import WorkspaceRoot
 
-__all__ = ["check"]
+__all__ = ["check", "subcommands"]
 
 
 def check(tool: Tool, argv: Sequence[str], workspace: WorkspaceRoot, cwd: str) -> Checked:
@@ -31,3 +32,10 @@ def check(tool: Tool, argv: Sequence[str], workspace: WorkspaceRoot, cwd: str) -
     if tool.rules == "aws":
         return check_aws(tool, argv, workspace, cwd)
     return check_plain(tool, argv, workspace, cwd)
+
+
+def subcommands(tool: Tool) -> list[str]:
+    """Words that complete the tool's first argument, sorted; a help for typing, not a rule."""
+    if tool.rules == "aws":
+        return sorted({*models(tool.model_path).commands(), "s3"})
+    return []

@@ -71,7 +71,7 @@ class Tool:
     path: str
     arguments: tuple[str, ...] = ()
     program: str = ""
-    delivery: Literal["env", "file", "none"] = "env"
+    delivery: Literal["env", "none"] = "env"
     credentials: tuple[str, ...] = ()
     secret_env: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -178,7 +178,7 @@ def _tool(name: str, declaration: Mapping[str, Any], workspace: str) -> Tool:
         path=path,
         arguments=(*prefix, *lists["arguments"]),
         program=program,
-        delivery=_choice(where, declaration, "delivery", ("env", "file", "none"), "env"),
+        delivery=_choice(where, declaration, "delivery", ("env", "none"), "env"),
         credentials=lists["credentials"],
         secret_env=_variables(where, declaration, "secret_env"),
         environment=_variables(where, declaration, "environment"),

@@ -14,7 +14,7 @@ from typing import NoReturn
 __all__ = ["DELIVERIES", "KINDS", "Entry", "EntryInfo", "Kind", "SecretFields", "VaultError"]
 
 #: Ways in which a credential reaches the tool.
-DELIVERIES = ("env", "file")
+DELIVERIES = ("env",)
 #: Largest value of one field, in bytes of UTF-8.
 MAX_VALUE = 64 * 1024
 
