@@ -1,0 +1,251 @@
+"""The streaming sanitizer: bytes in, bytes out, every known secret replaced by `[redacted:NAME]`.
+
+Called by `text.TextStream` for a tool's output, by `sanitize_text` and by `scan_file`. However the
+input is cut into pieces, the output is the same. Only what may begin a secret is held back, by no
+clock: at most HOLD_BOUND bytes, and MAX_HELD where base64 of compressed data begins.
+
+How it works: each call makes a buffer of what was held and what is new, and looks for secrets in
+several views of it (`views`, `dumps`), with the detectors (`detection`), and in `packed` data.
+Each of these gives the spans to redact, and from where on it can't decide yet. The buffer is cut
+at the earliest of these points; what is before goes out, the rest is held.
+"""
+
+from __future__ import annotations
+
+from .detection import Detection, DetectorState, masked
+from .dumps import may_hold_dump, read_dump, unfinished_line
+from .index import Scan
+from .packed import LONGEST_RUN, Search, find_packed, run_end
+from .patterns import Patterns
+from .views import View, decode, needs_decoding
+
+SPAN = 4096  # bytes in the stream over which a pattern may be spread by noise
+HOLD_BOUND = SPAN + 2048
+MAX_HELD = LONGEST_RUN + HOLD_BOUND
+
+Mark = tuple[int, int, str]
+
+
+class StreamSanitizer:
+    """Sanitizes one stream. Owned by the task that reads the stream; not shared.
+
+    `redactions` counts the replacements made so far, by label.
+    """
+
+    def __init__(self, patterns: Patterns, *, detect: bool = True, look_inside: bool = True):
+        """`detect`: look for unregistered credentials too (if `patterns` does). `look_inside`:
+        decode base64 runs of compressed data."""
+        self._patterns = patterns
+        self._indexes = patterns.indexes
+        self._symbols = bool(patterns.visible)
+        self._detect = detect and patterns.detect
+        self._look_inside = look_inside
+        self._held = b""
+        self._before = b""  # the byte in front of what is held
+        self._covered = 0  # how much of what is held belongs to a span that is replaced already
+        self._state = DetectorState()
+        self._packed_run = False  # a run over the bound goes on at the start of what is held
+        self.redactions: dict[str, int] = {}
+
+    @property
+    def held(self) -> int:
+        """How many bytes are held back now."""
+        return len(self._held)
+
+    def feed(self, data: bytes) -> bytes:
+        """Take the next piece of the stream; return what may go out now."""
+        if not data:
+            return b""
+        buffer = self._held + data if self._held else data
+        scans = [index.scan(buffer) for index in self._indexes]
+        found = False
+        for scan in scans:
+            found = found or bool(scan.hits)
+        if (
+            found
+            or self._covered
+            or self._packed_run
+            or self._state.active
+            or needs_decoding(buffer, self._symbols)
+            or may_hold_dump(buffer, self._line_start)
+            or masked(buffer)
+        ):
+            return self._advance(buffer, scans, final=False)
+        # The quick way: there is nothing in the buffer but, perhaps, the beginning of a secret.
+        cut = size = len(buffer)
+        for scan in scans:
+            for length in scan.patterns.pending(scan.projected, True):
+                start = scan.patterns.from_end(buffer, length)
+                if size - start <= SPAN:
+                    cut = min(cut, start)
+                    break
+        if cut == size:
+            self._held, self._before = b"", buffer[-1:]
+            return buffer
+        self._held = buffer[cut:]
+        self._before = buffer[cut - 1 : cut] if cut else self._before
+        return buffer[:cut]
+
+    def finish(self) -> bytes:
+        """End the stream; return what was held back."""
+        buffer = self._held
+        scans = [index.scan(buffer) for index in self._indexes]
+        return self._advance(buffer, scans, final=True)
+
+    @property
+    def _line_start(self) -> bool:
+        return self._before in (b"", b"\n")
+
+    def _advance(self, buffer: bytes, scans: list[Scan], final: bool) -> bytes:
+        marks: list[Mark] = []
+        unsafe: list[tuple[int, int]] = []  # (a, b): no cut at a < cut < b
+        triggers: dict[str, list[int]] = {}
+        cut = self._look(buffer, scans, final, marks, unsafe, triggers)
+        if self._packed_run:
+            end = run_end(buffer)
+            self._covered = max(self._covered, end)
+            self._packed_run = end == len(buffer) and not final
+        goes_on = -1
+        if self._look_inside and "packed" in triggers:
+            packed = find_packed(buffer, self._before, final, triggers["packed"], self._search)
+            marks += packed.marks
+            cut, goes_on = min(cut, packed.hold), packed.goes_on
+        detection = None
+        if self._detect and ("detect" in triggers or self._state.active or masked(buffer)):
+            places = triggers.get("detect", [])
+            detection = Detection(buffer, self._before, self._state, final, places)
+            self._covered = max(self._covered, detection.covered)
+            marks += [(found.start, found.end, found.label) for found in detection.found]
+            unsafe += [(found.whole, found.start + 1) for found in detection.found]
+            cut = min(cut, detection.hold)
+        cut = len(buffer) if final else _safe(cut, unsafe)
+        if detection is not None:
+            self._state = detection.state_at(cut)
+        if 0 <= goes_on < cut:
+            self._packed_run = True
+        out = self._emit(buffer, cut, marks)
+        self._held = buffer[cut:]
+        self._before = buffer[cut - 1 : cut] if cut else self._before
+        return out
+
+    def _look(
+        self,
+        buffer: bytes,
+        scans: list[Scan],
+        final: bool,
+        marks: list[Mark],
+        unsafe: list[tuple[int, int]],
+        triggers: dict[str, list[int]],
+    ) -> int:
+        """Search the views; add to `marks`, `unsafe`, `triggers`; return from where on to hold."""
+        cut = size = len(buffer)
+        plain = View.plain(buffer)
+        for scan in scans:
+            cut = min(cut, _search_view(scan, plain, size, not final, False, marks, triggers))
+        if "decode" in triggers or needs_decoding(buffer, self._symbols):
+            decoded = decode(buffer, final, "decode" in triggers, self._symbols)
+            unsafe += decoded.tokens
+            cut = min(cut, decoded.cut)
+            if (view := decoded.view) is not None:
+                spare = not final and decoded.cut == size
+                for index in self._indexes:
+                    scan = index.scan(view.text)
+                    cut = min(cut, _search_view(scan, view, size, spare, spare, marks, {}))
+        if may_hold_dump(buffer, self._line_start):
+            cut = min(cut, self._look_at_dump(buffer, final, marks, unsafe))
+        return cut
+
+    def _look_at_dump(
+        self, buffer: bytes, final: bool, marks: list[Mark], unsafe: list[tuple[int, int]]
+    ) -> int:
+        cut = len(buffer) if final else unfinished_line(buffer, self._line_start)
+        dump = read_dump(buffer, self._line_start, final)
+        if dump is None:
+            return cut
+        unsafe += dump.lines
+        found: list[Mark] = []
+        scan = self._patterns.letters.scan(dump.view.text)
+        at = _search_view(scan, dump.view, len(buffer), False, False, found, {})
+        marks += [(start, max(end, dump.line_end(end - 1)), label) for start, end, label in found]
+        return min(cut, at)
+
+    def _search(self) -> Search:
+        """A search for registered secrets, for what is inside compressed data."""
+        inner = StreamSanitizer(self._patterns, detect=False, look_inside=False)
+
+        def search(piece: bytes) -> str:
+            if piece:
+                inner.feed(piece)
+            else:
+                inner.finish()
+            return next(iter(inner.redactions), "")
+
+        return search
+
+    def _emit(self, buffer: bytes, cut: int, marks: list[Mark]) -> bytes:
+        """The output for buffer[:cut]. Marks that overlap are one replacement."""
+        out = []
+        end = self._covered
+        for start, stop, label in sorted(marks):
+            if start >= cut:
+                break
+            if start >= end:
+                out.append(buffer[end:start])
+                out.append(b"[redacted:%b]" % label.encode())
+                self.redactions[label] = self.redactions.get(label, 0) + 1
+            end = max(end, stop)
+        if end < cut:
+            out.append(buffer[end:cut])
+        self._covered = max(0, end - cut)
+        return b"".join(out)
+
+
+def _search_view(
+    scan: Scan,
+    view: View,
+    size: int,
+    spare: bool,
+    settle: bool,
+    marks: list[Mark],
+    triggers: dict[str, list[int]],
+) -> int:
+    """Take over what a scan of one view found; return from where in the buffer to hold back.
+
+    `size` of the buffer. `spare`: a backspace may still take back the view's last byte; `settle`:
+    then a match that ends with it isn't certain. Adds to `marks`, and the places of triggers to
+    `triggers`.
+    """
+    hold = size
+    if scan.hits:
+        positions = scan.patterns.positions(view.text)
+        for hit in scan.hits:
+            start = view.start(positions[hit.start])
+            if hit.kind:
+                triggers.setdefault(hit.kind, []).append(start)
+                continue
+            end = view.end(positions[hit.end - 1])
+            if end - start <= SPAN:
+                marks.append((start, end, hit.label))
+                if settle and end == size:
+                    hold = min(hold, start)
+    return min(hold, _pending(scan, view, size, spare))
+
+
+def _pending(scan: Scan, view: View, size: int, spare: bool) -> int:
+    """Where in the buffer the longest beginning of a secret stands with which the view ends."""
+    for length in scan.patterns.pending(scan.projected, spare):
+        start = view.start(scan.patterns.from_end(view.text, length))
+        if size - start <= SPAN:
+            return start
+    return size
+
+
+def _safe(cut: int, unsafe: list[tuple[int, int]]) -> int:
+    """The last place at or before `cut` that is inside no unsafe span."""
+    moved = True
+    while moved:
+        moved = False
+        for start, end in unsafe:
+            if start < cut < end:
+                cut, moved = start, True
+    return cut

@@ -1,0 +1,72 @@
+"""A tool's output as sanitized text: what the sidecar sends to the kernel comes from here.
+
+Called by the runner for each output stream of a tool, and for whole strings (`sanitize_text`).
+"""
+
+from __future__ import annotations
+
+import codecs
+
+from .binary import BinaryGuard
+from .patterns import Patterns
+from .stream import StreamSanitizer
+from .terminal import TerminalFilter
+
+
+class TextStream:
+    """Turns one output stream into sanitized, valid text. Owned by the task that reads the stream.
+
+    Bytes pass through three steps. Binary output is withheld, from the place on where the stream
+    turns binary (see `binary`). Terminal control is removed, all but colours, tab, line feed and
+    carriage return (see `terminal`). Secrets are replaced (see `stream`). A wrong byte in text
+    becomes U+FFFD; a character is never split between two pieces.
+
+    `notes` holds sentences for the reader, complete after `finish`. `redactions` counts the
+    replacements by label.
+    """
+
+    def __init__(self, sanitizer: StreamSanitizer, name: str = "stdout"):
+        """`name` of the stream is used in the notes."""
+        self._sanitizer = sanitizer
+        self._name = name
+        self._guard = BinaryGuard()
+        self._terminal = TerminalFilter()
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self.notes: list[str] = []
+
+    @property
+    def redactions(self) -> dict[str, int]:
+        """How many replacements were made so far, by label."""
+        return self._sanitizer.redactions
+
+    def feed(self, data: bytes) -> str:
+        """Take the next bytes of the stream; return the text that may be shown now."""
+        return self._decode(self._sanitizer.feed(self._terminal.feed(self._guard.feed(data))))
+
+    def finish(self) -> str:
+        """End the stream; return the rest of its text and complete `notes`."""
+        rest = self._terminal.feed(self._guard.finish(), final=True)
+        text = self._decode(self._sanitizer.feed(rest) + self._sanitizer.finish(), final=True)
+        guard = self._guard
+        if guard.invalid:
+            self.notes.append(f"{self._name} is not UTF-8; {guard.invalid} bytes shown as U+FFFD")
+        if guard.tripped:
+            self.notes.append(
+                f"binary output withheld ({guard.withheld} bytes); "
+                "write it to a file in the workspace instead"
+            )
+        return text
+
+    def _decode(self, data: bytes, final: bool = False) -> str:
+        return self._decoder.decode(data, final).replace("\b", "")
+
+
+def sanitize_text(patterns: Patterns, text: str) -> tuple[str, dict[str, int]]:
+    """Sanitize a whole string (a command line for the audit, an error message).
+
+    Returns the string with its secrets replaced, and the count of replacements by label.
+    """
+    sanitizer = StreamSanitizer(patterns)
+    data = text.encode("utf-8", "surrogatepass")
+    out = sanitizer.feed(data) + sanitizer.finish()
+    return out.decode("utf-8", "surrogatepass"), dict(sanitizer.redactions)

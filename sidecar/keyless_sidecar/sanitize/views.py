@@ -1,0 +1,196 @@
+"""Views of a stream's buffer in which a secret may show: as it is, and with its escapes decoded.
+
+Called by `stream`. A view is a text and a map from its positions back to the buffer, so that what
+is found in the view is redacted where it really stands. The decoded view leaves out terminal
+escape sequences and zero-width characters and characters that a backspace takes back, and decodes
+`%41`, `&#65;`, `\\u0041`, `\\x41`, `\\101` and `0x41`.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from bisect import bisect_right
+from dataclasses import dataclass
+from functools import cache
+
+from .index import Trigger
+
+DECODE_TRIGGER = Trigger("decode", (b"0x", b"0X"))
+
+_HEX = rb"[0-9a-fA-F]"
+_STRING = rb"[^\x07\x1b\n]{0,256}"  # body of an OSC, DCS, PM or APC string
+# What begins a token, then (complete, cut off by the end of the buffer) after it.
+_TOKENS = {
+    b"\x1b": (
+        rb"\[[0-?]{0,256}[ -/]{0,8}[@-~]|[\]PX^_]" + _STRING + rb"(?:\x07|\x1b\\)|[ -/]{0,4}[0-~]",
+        rb"(?:\[[0-?]{0,256}[ -/]{0,8}|[\]PX^_]" + _STRING + rb"\x1b?|[ -/]{0,4})?",
+    ),
+    b"%": (
+        rb"[uU]" + _HEX + rb"{4}|" + _HEX + rb"{2}",
+        rb"[uU]" + _HEX + rb"{0,3}|" + _HEX + rb"?",
+    ),
+    b"&": (
+        rb"(?:#(?:[0-9]{1,7}|[xX]" + _HEX + rb"{1,6})|[A-Za-z]{2,8});",
+        rb"#(?:[0-9]{0,7}|[xX]" + _HEX + rb"{0,6})|[A-Za-z]{0,8}",
+    ),
+    b"\\": (
+        rb"\\{0,3}(?:u" + _HEX + rb"{4}|u\{" + _HEX + rb"{1,6}\}|U" + _HEX + rb"{8}"
+        rb"|x" + _HEX + rb"{2}|[0-7]{1,3}|[\x00-\x5b\x5d-\x7f])",
+        rb"\\{0,3}(?:u" + _HEX + rb"{0,3}|u\{" + _HEX + rb"{0,6}|U" + _HEX + rb"{0,7}"
+        rb"|x" + _HEX + rb"?|[0-7]{0,2})",
+    ),
+}
+_NUMBERS = {
+    b"0": (rb"[xX]" + _HEX + rb"{2}(?!" + _HEX + rb")", rb"(?:[xX]" + _HEX + rb"{0,2})?"),
+}
+_ZERO_WIDTH = {
+    b"\xe2": (rb"\x80[\x8b-\x8f\xaa-\xae]|\x81[\xa0-\xaf]", rb"[\x80\x81]?"),
+    b"\xef": (rb"\xbb\xbf|\xb8[\x80-\x8f]", rb"[\xbb\xb8]?"),
+    b"\xc2": (rb"\xad", b""),
+    b"\xcd": (rb"\x8f", b""),
+    b"\xe1": (rb"\xa0\x8e", rb"\xa0?"),
+}
+_ERASED = rb"|[\x00-\x07\x09\x0b-\x7f]\x08"
+
+
+@cache
+def _tokens(final: bool, erased: bool, numbers: bool, symbols: bool) -> re.Pattern[bytes]:
+    """The expression for one token.
+
+    It begins with a set of single bytes, which `re` searches for fast. What the end cuts off is
+    tried first, so that `\\10` waits for another digit.
+    """
+    tokens = dict(_TOKENS)
+    if numbers:
+        tokens |= _NUMBERS
+    if symbols:
+        tokens |= _ZERO_WIDTH
+    first = b"[" + b"".join(map(re.escape, tokens)) + b"]"
+    after = [b"(?<=%b)(?:%b)" % (re.escape(lead), whole) for lead, (whole, _) in tokens.items()]
+    if not final:
+        cut = [b"(?<=%b)(?:%b)" % (re.escape(lead), part) for lead, (_, part) in tokens.items()]
+        after.insert(0, rb"(?P<cut>(?:%b)\Z)" % b"|".join(cut))
+    expression = first + b"(?:" + b"|".join(after) + b")"
+    return re.compile(expression + _ERASED if erased else expression)
+
+
+@dataclass(frozen=True)
+class View:
+    """A text and where its bytes stand in the buffer.
+
+    `text_at[i]` is where run i begins in the text, `buffer_at[i]` where it begins in the buffer;
+    `widths[i]` is 0 for a run that stands in the buffer as it is, or the length in the buffer of
+    the one token that the run was decoded from.
+    """
+
+    text: bytes
+    text_at: list[int]
+    buffer_at: list[int]
+    widths: list[int]
+
+    @classmethod
+    def plain(cls, buffer: bytes) -> View:
+        """The buffer as it is."""
+        return cls(buffer, [0], [0], [0])
+
+    def start(self, position: int) -> int:
+        """Where the byte at `position` of the text begins in the buffer."""
+        run = bisect_right(self.text_at, position) - 1
+        if self.widths[run]:
+            return self.buffer_at[run]
+        return self.buffer_at[run] + position - self.text_at[run]
+
+    def end(self, position: int) -> int:
+        """Where the byte at `position` of the text ends in the buffer."""
+        run = bisect_right(self.text_at, position) - 1
+        if self.widths[run]:
+            return self.buffer_at[run] + self.widths[run]
+        return self.buffer_at[run] + position - self.text_at[run] + 1
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """The decoded view of a buffer.
+
+    `view` is None when no token stands in the buffer, whole or cut off. `tokens` are their
+    (start, end): the buffer may not be cut inside one. `cut` is where an unfinished one begins.
+    """
+
+    view: View | None
+    tokens: list[tuple[int, int]]
+    cut: int
+
+
+def needs_decoding(buffer: bytes, symbols: bool) -> bool:
+    """Whether the buffer may hold a token, as far as a quick look tells.
+
+    `symbols`: whether any pattern holds other bytes than ASCII letters and digits, so that
+    zero-width characters matter.
+    """
+    return (
+        b"%" in buffer
+        or b"\\" in buffer
+        or b"&" in buffer
+        or b"\x1b" in buffer
+        or b"\x08" in buffer
+        or (symbols and not buffer.isascii())
+    )
+
+
+def decode(buffer: bytes, final: bool, numbers: bool, symbols: bool) -> Decoded:
+    """Find the tokens of `buffer`; `final` says that nothing follows, so a cut token is text.
+
+    `numbers`: 0x41 may stand in the buffer. `symbols`: as for `needs_decoding`.
+    """
+    tokens: list[tuple[int, int]] = []
+    pieces: list[bytes] = []
+    text_at, buffer_at, widths = [0], [0], [0]
+    size = done = 0
+    cut = len(buffer)
+    for match in _tokens(final, 0x08 in buffer, numbers, symbols).finditer(buffer):
+        start, end = match.span()
+        if match.lastgroup == "cut":
+            cut = start
+            break
+        tokens.append((start, end))
+        literal, value = buffer[done:start], _value(match[0])
+        pieces += (literal, value)
+        size += len(literal)
+        if value:
+            text_at.append(size)
+            buffer_at.append(start)
+            widths.append(end - start)
+            size += len(value)
+        text_at.append(size)
+        buffer_at.append(end)
+        widths.append(0)
+        done = end
+    if not tokens and cut == len(buffer):
+        return Decoded(None, tokens, cut)
+    pieces.append(buffer[done:cut])
+    return Decoded(View(b"".join(pieces), text_at, buffer_at, widths), tokens, cut)
+
+
+def _value(token: bytes) -> bytes:
+    """What a token stands for; nothing for a terminal sequence or an erased character."""
+    first = token[0]
+    if token[-1] == 0x08 or first == 0x1B or first >= 0x80:
+        return b""
+    if first == ord("&"):
+        return html.unescape(token.decode("ascii")).encode("utf-8", "replace")
+    if first == ord("0"):
+        return bytes([int(token[2:], 16)])
+    if first == ord("%"):
+        return _character(token[2:]) if token[1] in b"uU" else bytes([int(token[1:], 16)])
+    body = token.lstrip(b"\\")
+    if len(body) > 1 and body[:1] in b"uUx":
+        return _character(body[1:].strip(b"{}")) if body[:1] != b"x" else bytes([int(body[1:], 16)])
+    if body.isdigit() and body < b"8":
+        return bytes([int(body, 8) & 0xFF])
+    return b"" if body in b"nrtfv\n\r" else body
+
+
+def _character(digits: bytes) -> bytes:
+    number = int(digits, 16)
+    return chr(number).encode("utf-8", "replace") if number < 0x110000 else b"?"
