@@ -1,0 +1,172 @@
+"""The sidecar's end of the channel: reads requests, dispatches them by the table, writes replies.
+
+:mod:`keyless_sidecar.server` makes the one :class:`Channel` of a sidecar and serves it until the
+kernel side is gone or breaks the protocol.  A kernel side that reads nothing costs one bounded
+buffer: whoever has something to send waits, and with it the pipe of the child behind it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from keyless.protocol.frames import ProtocolError, encode, request_reader
+from keyless.protocol.messages import (
+    PROTOCOL_VERSION,
+    Cancel,
+    Credit,
+    Exec,
+    FailureKind,
+    Hello,
+    Reply,
+    Status,
+    StatusQuery,
+    Stdin,
+    Welcome,
+)
+from keyless_sidecar.dispatch import TABLE, Gatekeeper, Violation
+from keyless_sidecar.flow import Flow, FlowError
+
+_READ = 64 * 1024
+#: Bytes of replies that may wait in this process for the kernel side to read.
+_HIGH_WATER = 512 * 1024
+
+Send = Callable[[Reply], Awaitable[None]]
+
+
+class Service(Protocol):
+    """What runs requests: :class:`keyless_sidecar.execution.runner.Runner`."""
+
+    async def serve(self, flow: Flow, send: Send) -> None:
+        """Answer one request."""
+
+    async def refuse(self, request: Exec, kind: FailureKind, message: str, rule: str) -> Reply:
+        """Record and answer a request that isn't even looked at."""
+
+
+class Channel:
+    """One connection.  Owned by the event loop's thread.
+
+    Args:
+        kernel_id: which kernel this is.
+        level: isolation level, for ``Welcome``.
+        service: runs requests.
+        status: makes the answer to ``StatusQuery``.
+        most: requests under way at once.
+    """
+
+    def __init__(
+        self,
+        *,
+        kernel_id: str,
+        level: str,
+        service: Service,
+        status: Callable[[int], Awaitable[Status]],
+        most: int,
+    ) -> None:
+        self._kernel_id = kernel_id
+        self._level = level
+        self._service = service
+        self._status = status
+        self._most = most
+        self._gatekeeper = Gatekeeper()
+        self._flows: dict[int, Flow] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._writer: asyncio.StreamWriter | None = None
+        self._turn = asyncio.Lock()
+        self._handlers = {
+            kind: getattr(self, f"_{permit.handler}") for kind, permit in TABLE.items()
+        }
+
+    async def serve(self, connection: socket.socket) -> None:
+        """Until the kernel side closes its end.
+
+        Args:
+            connection: ours from now on.
+
+        Raises:
+            Violation: the kernel side broke the protocol.
+        """
+        reader, self._writer = await asyncio.open_connection(sock=connection, limit=_READ)
+        self._writer.transport.set_write_buffer_limits(high=_HIGH_WATER)
+        frames = request_reader()
+        try:
+            while data := await reader.read(_READ):
+                for message in frames.feed(data):
+                    self._gatekeeper.admit(message)
+                    await self._handlers[type(message)](message)
+        except (ProtocolError, FlowError) as error:
+            raise Violation(str(error)) from None
+        except ConnectionError:
+            return
+
+    async def close(self) -> None:
+        """End every request and its child, then the connection."""
+        self._gatekeeper.close()
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        if self._writer is not None:
+            self._writer.transport.abort()
+
+    async def send(self, reply: Reply) -> None:
+        """Pass a reply on; waits while too much is waiting already.
+
+        Raises:
+            ConnectionError: the kernel side is gone.
+        """
+        if self._writer is None:
+            raise ConnectionResetError("not connected")
+        # First drain, then write: so a cancelled sender has sent all of its frame or nothing.
+        async with self._turn:
+            await self._writer.drain()
+            if self._writer.transport.is_closing():
+                raise ConnectionResetError("the kernel side is gone")
+            self._writer.write(encode(reply))
+
+    # ------------------------------------------------------------------ handlers
+
+    async def _on_hello(self, _: Hello) -> None:
+        await self.send(
+            Welcome(version=PROTOCOL_VERSION, kernel_id=self._kernel_id, level=self._level)
+        )
+
+    async def _on_exec(self, request: Exec) -> None:
+        if len(self._flows) >= self._most:
+            message = f"{self._most} commands are under way; wait for one of them to end."
+            await self.send(
+                await self._service.refuse(request, "InvalidRequest", message, "request.many")
+            )
+            return
+        flow = Flow(request)
+        self._flows[request.id] = flow
+        task = asyncio.create_task(self._run(flow))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _on_stdin(self, message: Stdin) -> None:
+        # A request that was refused already may still be sent its input: that goes nowhere.
+        if flow := self._flows.get(message.id):
+            flow.feed_stdin(message.data)
+
+    async def _on_cancel(self, message: Cancel) -> None:
+        if flow := self._flows.get(message.id):
+            flow.cancelled.set()
+
+    async def _on_credit(self, message: Credit) -> None:
+        if flow := self._flows.get(message.id):
+            flow.credit.add(message.size)
+
+    async def _on_status(self, message: StatusQuery) -> None:
+        await self.send(await self._status(message.id))
+
+    async def _run(self, flow: Flow) -> None:
+        try:
+            await self._service.serve(flow, self.send)
+        except ConnectionError:
+            pass  # the reading side ends the sidecar
+        finally:
+            self._flows.pop(flow.request.id, None)

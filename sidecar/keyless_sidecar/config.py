@@ -1,0 +1,144 @@
+"""What an operator may set for the sidecar: traitlets sections behind the settings' plain values.
+
+The provisioner evaluates ``jupyter_keyless_config.py`` and sends the values; :func:`build` checks
+them when :mod:`keyless_sidecar.server` starts.  Whatever is unknown or of the wrong type stops the
+start.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from traitlets import Any as AnyTrait
+from traitlets import Bool, Dict, Integer, TraitError, Unicode
+from traitlets.config import Config, Configurable
+
+from keyless_kernel.confine import Confinement
+from keyless_sidecar.execution.destinations import BadDestination, parse_authority, parse_url
+
+__all__ = ["Audit", "ConfigInvalid", "Configuration", "Egress", "Tools", "Vault", "build"]
+
+
+class ConfigInvalid(Exception):
+    """The configuration can't be used; the message is one sentence."""
+
+
+class Vault(Configurable):
+    """``c.Vault``: where credentials come from."""
+
+    folder = Unicode(
+        "", help="Folder of vault.json and vault.key; empty: the Keyless data folder."
+    ).tag(config=True)
+
+
+class Audit(Configurable):
+    """``c.Audit``: where records go."""
+
+    folder = Unicode(
+        "", help="Folder of the records; empty: audit/ in the Keyless data folder."
+    ).tag(config=True)
+
+
+class Tools(Configurable):
+    """``c.Tools``: which tools there are, and what one command may use."""
+
+    declared = Dict(help="Tools by name; see the documentation for what a declaration holds.").tag(
+        config=True
+    )
+    aws = AnyTrait(
+        None, allow_none=True, help="Changes to the built-in aws tool; False: no such tool."
+    ).tag(config=True)
+    allow_not_isolated = Bool(
+        False,
+        help="Whether a request with isolated=False may run: it then writes into the workspace "
+        "directly, and what it writes is not searched for secrets.",
+    ).tag(config=True)
+    max_requests = Integer(16, min=1, max=256, help="Commands under way at once.").tag(config=True)
+    max_files = Integer(
+        10_000, min=0, help="Files and folders that one command may leave in the workspace."
+    ).tag(config=True)
+    max_written = Integer(
+        4 * 1024**3, min=0, help="Bytes that one command may leave in the workspace."
+    ).tag(config=True)
+
+
+class Egress(Configurable):
+    """``c.Egress``: the network that tools reach."""
+
+    upstreams = Dict(
+        key_trait=Unicode(),
+        value_trait=Unicode(),
+        help="Host pattern → URL of the server that stands in its place.",
+    ).tag(config=True)
+    max_connections = Integer(64, min=1, max=1024, help="Open connections of one command.").tag(
+        config=True
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Configuration:
+    """All sections, checked."""
+
+    vault: Vault
+    audit: Audit
+    tools: Tools
+    egress: Egress
+    confinement: Confinement
+
+
+_SECTIONS: dict[str, type[Configurable]] = {
+    "Vault": Vault,
+    "Audit": Audit,
+    "Tools": Tools,
+    "Egress": Egress,
+    "Confinement": Confinement,
+}
+
+_C = TypeVar("_C", bound=Configurable)
+
+
+def build(values: Mapping[str, Mapping[str, Any]]) -> Configuration:
+    """Check plain values and make the sections of them.
+
+    Args:
+        values: section → setting → value, as in ``SidecarSettings.config``.
+
+    Raises:
+        ConfigInvalid: an unknown section or setting, or a value of the wrong type.
+    """
+    for section in values:
+        if section not in _SECTIONS:
+            raise ConfigInvalid(
+                f"There is no section c.{section} (known: {', '.join(sorted(_SECTIONS))})."
+            )
+    egress = _section(Egress, values)
+    for pattern, url in egress.upstreams.items():
+        try:
+            parse_authority(pattern.removeprefix("*."), 443)
+            parse_url(url)
+        except BadDestination as error:
+            raise ConfigInvalid(f"c.Egress.upstreams[{pattern!r}]: {error}.") from None
+    return Configuration(
+        _section(Vault, values),
+        _section(Audit, values),
+        _section(Tools, values),
+        egress,
+        _section(Confinement, values),
+    )
+
+
+def _section(kind: type[_C], values: Mapping[str, Mapping[str, Any]]) -> _C:
+    name = kind.__name__
+    settings = values.get(name, {})
+    known = kind.class_trait_names(config=True)
+    for setting in settings:
+        if setting not in known:
+            raise ConfigInvalid(
+                f"There is no setting c.{name}.{setting} (known: {', '.join(sorted(known))})."
+            )
+    try:
+        return kind(config=Config({name: dict(settings)}))
+    except TraitError as error:
+        raise ConfigInvalid(f"c.{name}: {error}") from None

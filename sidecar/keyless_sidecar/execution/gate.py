@@ -1,0 +1,75 @@
+"""The first program in a tool's sandbox: hands a socket out, takes the secrets in, steps aside.
+
+Never imported in the sidecar: :mod:`keyless_sidecar.execution.child` sends this file's text with
+``python -I -S -B -c TEXT CHANNEL_FD`` into the sandbox, so it must stay free of imports beyond the
+standard library.
+
+1. It makes a listening TCP socket on the loopback of the sandbox's own network namespace and
+   passes it out over the channel (an inherited socketpair).  The sidecar serves it: the only way
+   to a network.
+2. It receives the command and its environment, which is how credentials come in: neither the
+   arguments nor the environment of bubblewrap or of this program ever held them.
+3. It closes every descriptor but 0, 1, 2 and becomes the command.  The channel closes with that;
+   anything it says before is the reason why not.
+"""
+
+import array
+import json
+import os
+import signal
+import socket
+import struct
+import sys
+
+BACKLOG = 64
+
+
+def listen() -> socket.socket:
+    """A listener on a free port of this namespace's loopback."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(BACKLOG)
+    return listener
+
+
+def receive(channel: socket.socket) -> dict:  # type: ignore[type-arg]
+    """One length-prefixed JSON object."""
+    data = b""
+    while len(data) < 4 or len(data) < 4 + struct.unpack(">I", data[:4])[0]:
+        piece = channel.recv(1 << 20)
+        if not piece:
+            sys.exit(126)
+        data += piece
+    message: dict = json.loads(data[4:])  # type: ignore[type-arg]
+    return message
+
+
+def main(channel_fd: int) -> None:
+    """Hand the listener out, take the command in, become it."""
+    channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, channel_fd)
+    channel.set_inheritable(False)
+    try:
+        listener = listen()
+        port = listener.getsockname()[1]
+        rights = array.array("i", [listener.fileno()])
+        channel.sendmsg(
+            [json.dumps({"port": port}).encode() + b"\n"],
+            [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)],
+        )
+        command = receive(channel)
+        os.chdir(command["cwd"])
+        os.umask(0o022)
+        # What the sidecar or Python ignores would stay ignored across execve.
+        for ignored in (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(ignored, signal.SIG_DFL)
+        os.closerange(3, channel_fd)
+        os.closerange(channel_fd + 1, 1 << 20)
+        os.execve(command["argv"][0], command["argv"], command["env"])  # noqa: S606
+    except (OSError, ValueError) as error:
+        # Only the number: a message could quote an argument or a value.
+        number = getattr(error, "errno", None) or 0
+        channel.sendall(json.dumps({"errno": number}).encode() + b"\n")
+        os._exit(126)
+
+
+main(int(sys.argv[1]))

@@ -1,0 +1,62 @@
+"""What is to be run, and what came of it: plain values between runner, command and recorder."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from keyless.protocol.messages import FailureKind, WrittenFile
+from keyless_sidecar.execution.destinations import Allowed
+from keyless_sidecar.sanitize import Patterns
+from keyless_sidecar.tools import Tool
+
+
+@dataclasses.dataclass(frozen=True)
+class Order:
+    """An allowed command.
+
+    Args:
+        number: makes its scratch folder's name.
+        tool: which tool.
+        argv: checked arguments.
+        cwd: folder relative to the workspace.
+        timeout: seconds.
+        isolated: whether the workspace is an overlay whose changes are searched first.
+        stdin: descriptor of its standard input, or ``None`` for an empty one.
+        allowed: what it may connect to.
+        upstream: URL that stands in for its service, or "".
+        secrets: variables that hold credentials.
+        patterns: what is taken out of everything that comes back.
+    """
+
+    number: int
+    tool: Tool
+    argv: tuple[str, ...]
+    cwd: str
+    timeout: float
+    isolated: bool
+    stdin: int | None
+    allowed: Allowed
+    upstream: str
+    secrets: Mapping[str, str] = dataclasses.field(repr=False)
+    patterns: Patterns = dataclasses.field(repr=False)
+
+
+@dataclasses.dataclass
+class Outcome:
+    """How a command ended.
+
+    Args:
+        failure: why it was ended or never ran (kind and sentence), or ``None``.
+        detail: what only the audit gets to see.
+    """
+
+    failure: tuple[FailureKind, str] | None = None
+    detail: str = ""
+    exit_code: int = -1
+    duration: float = 0.0
+    output: int = 0
+    redactions: dict[str, int] = dataclasses.field(default_factory=dict)
+    files: list[WrittenFile] = dataclasses.field(default_factory=list)
+    notes: list[str] = dataclasses.field(default_factory=list)
+    refused: dict[str, int] = dataclasses.field(default_factory=dict)

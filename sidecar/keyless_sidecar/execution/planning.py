@@ -1,0 +1,140 @@
+"""Whether a request may run, and how: from an ``Exec`` to a :class:`Plan` or an :class:`Ended`.
+
+No value of a credential is fetched here, nothing is started, nothing is recorded; that is
+:mod:`keyless_sidecar.execution.runner`'s part.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+from collections.abc import Mapping, Sequence
+
+from keyless.protocol.messages import MAX_ARGV_BYTES, MAX_TIMEOUT, Exec, FailureKind
+from keyless_sidecar.execution.delivery import select
+from keyless_sidecar.tools import Checked, Refused, Tool, check, missing_tool
+from keyless_sidecar.vault import EntryInfo
+from keyless_sidecar.workspace import WorkspaceError, WorkspaceRoot, relative
+
+
+class Ended(Exception):
+    """The request is over before its command ran.
+
+    Args:
+        kind: as in the protocol's ``Failed``.
+        message: one sentence for the cell.
+        rule: what decided, for the audit.
+    """
+
+    def __init__(self, kind: FailureKind, message: str, rule: str = "") -> None:
+        super().__init__(message)
+        self.kind: FailureKind = kind
+        self.message = message
+        self.rule = rule
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """An allowed request.
+
+    Args:
+        tool: what runs.
+        checked: its arguments as they were understood.
+        cwd: folder relative to the workspace.
+        timeout: seconds.
+        credentials: entries that it gets, without values.
+    """
+
+    tool: Tool
+    checked: Checked
+    cwd: str
+    timeout: float
+    credentials: tuple[EntryInfo, ...]
+
+
+class Planner:
+    """Decides on requests.  May be called in any thread; it looks at the workspace and blocks.
+
+    Args:
+        tools: declared tools by name.
+        workspace: for what arguments name.
+        allow_not_isolated: whether ``isolated=False`` may run.
+    """
+
+    def __init__(
+        self, tools: Mapping[str, Tool], workspace: WorkspaceRoot, *, allow_not_isolated: bool
+    ) -> None:
+        self._tools = tools
+        self._workspace = workspace
+        self._allow_not_isolated = allow_not_isolated
+
+    def plan(self, request: Exec, infos: Sequence[EntryInfo]) -> Plan:
+        """Decide.
+
+        Args:
+            request: as it came.
+            infos: what the vault holds.
+
+        Raises:
+            Ended: it may not run.
+        """
+        if request.refused:  # the magics could make no request of it; it is on record all the same
+            raise Ended("InvalidRequest", request.refused, "request.malformed")
+        tool = self._tools.get(request.tool)
+        if tool is None:
+            raise Ended("ToolNotFound", missing_tool(request.tool, self._tools), "tools.missing")
+        timeout = self._timeout(tool, request)
+        if sum(len(argument.encode()) for argument in request.argv) > MAX_ARGV_BYTES:
+            raise Ended(
+                "InvalidRequest",
+                f"The arguments are longer than {MAX_ARGV_BYTES} bytes: put the value into a file "
+                "and pass file://NAME.",
+                "request.argv",
+            )
+        if not request.isolated and not self._allow_not_isolated:
+            raise Ended(
+                "PolicyDenied",
+                "isolated=False is off; a person switches it on by "
+                "c.Tools.allow_not_isolated = True.",
+                "request.isolated",
+            )
+        cwd = self._folder(request.cwd)
+        try:
+            checked = check(tool, request.argv, self._workspace, cwd)
+            credentials = select(tool, request.credentials, infos)
+        except Refused as refused:
+            raise Ended(refused.kind, refused.message, refused.rule) from None
+        return Plan(tool, checked, cwd, timeout, credentials)
+
+    def _timeout(self, tool: Tool, request: Exec) -> float:
+        timeout = tool.timeout if request.timeout is None else request.timeout
+        # "not (… <= …)" rather than "… > …": NaN compares false with everything.
+        if not (math.isfinite(timeout) and 0 < timeout <= MAX_TIMEOUT):
+            raise Ended(
+                "InvalidRequest",
+                f"The timeout must be more than 0 and at most {MAX_TIMEOUT:.0f} seconds.",
+                "request.timeout",
+            )
+        return float(timeout)
+
+    def _folder(self, cwd: str) -> str:
+        if not cwd:
+            return ""
+        try:
+            rel = relative(cwd)
+            os.close(self._workspace.folder(rel))
+        except WorkspaceError as error:
+            raise Ended(
+                "InvalidRequest", f"The working folder {error.message}.", "request.cwd"
+            ) from None
+        return rel
+
+
+def dry_run_notes(plan: Plan) -> list[str]:
+    """What would happen, one sentence each."""
+    names = ", ".join(info.name for info in plan.credentials) or "no credential"
+    return [
+        f"Dry run: {plan.checked.operation} would be allowed by the rule {plan.checked.rule}.",
+        f"It would run {plan.tool.name} with {names} for at most {plan.timeout:g} s.",
+    ]

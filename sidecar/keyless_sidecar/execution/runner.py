@@ -1,0 +1,235 @@
+"""One request's life: check, record, fetch credentials, run, record, answer.
+
+:mod:`keyless_sidecar.channel` calls :meth:`Runner.serve` in a task for each ``Exec``.  Whatever
+happens, exactly one ``Finished`` or ``Failed`` goes out, and its record is on disk before (T8).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Awaitable, Callable, Mapping
+
+from keyless.protocol.messages import Exec, Failed, FailureKind, Finished, Output, Reply, Started
+from keyless_sidecar.audit import AuditLog, AuditUnavailable
+from keyless_sidecar.execution.command import Commands
+from keyless_sidecar.execution.delivery import environment
+from keyless_sidecar.execution.destinations import allowed_for
+from keyless_sidecar.execution.order import Order, Outcome
+from keyless_sidecar.execution.planning import Ended, Plan, Planner, dry_run_notes
+from keyless_sidecar.execution.recording import Recorder
+from keyless_sidecar.execution.streams import Stream
+from keyless_sidecar.flow import Flow
+from keyless_sidecar.keeper import Keeper
+from keyless_sidecar.tools import Refused
+from keyless_sidecar.vault import VaultError
+
+#: Seconds in which announced standard input must have arrived.
+STDIN_TIMEOUT = 60.0
+
+Send = Callable[[Reply], Awaitable[None]]
+_log = logging.getLogger(__name__)
+
+# The reasons themselves name host paths, which are none of the kernel side's business.
+_NO_AUDIT = "The audit log can't be written, so nothing runs; the sidecar's own log says why."
+_NO_VAULT = "The vault can't be read, so nothing runs; the sidecar's own log says why."
+
+
+class Runner:
+    """Serves ``Exec`` requests.  One for each sidecar, owned by the event loop's thread.
+
+    Args:
+        planner: decides.
+        keeper: vault and patterns.
+        audit: where records go.
+        commands: runs what is allowed.
+        upstreams: host pattern → URL (``c.Egress.upstreams``).
+    """
+
+    def __init__(
+        self,
+        *,
+        planner: Planner,
+        keeper: Keeper,
+        audit: AuditLog,
+        commands: Commands,
+        upstreams: Mapping[str, str],
+    ) -> None:
+        self._planner = planner
+        self._keeper = keeper
+        self._audit = audit
+        self._commands = commands
+        self._upstreams = upstreams
+        #: Commands that were started.
+        self.started = 0
+
+    async def serve(self, flow: Flow, send: Send) -> None:
+        """Answer one request.
+
+        Args:
+            flow: the request, and what the kernel side adds to it later.
+            send: passes a reply on; waits while the kernel side takes none.
+
+        Raises:
+            ConnectionError: the kernel side is gone.
+        """
+        try:
+            reply = await self._guarded(flow.request, self._answer(flow, send))
+        finally:
+            flow.close()
+        await send(reply)
+
+    async def refuse(self, request: Exec, kind: FailureKind, message: str, rule: str) -> Reply:
+        """Record and answer a request that isn't even looked at (too many under way, say)."""
+
+        async def answer() -> Reply:
+            recorder = Recorder(self._audit, await self._keeper.patterns())
+            await recorder.request(request)
+            return await recorder.denied(request, Ended(kind, message, rule))
+
+        return await self._guarded(request, answer())
+
+    async def _guarded(self, request: Exec, answer: Awaitable[Reply]) -> Reply:
+        """The answer, or the ``Failed`` that says why there is none."""
+        try:
+            return await answer
+        except AuditUnavailable as error:
+            _log.error("audit: %s", error)
+            message = _NO_AUDIT
+        except VaultError as error:
+            _log.error("vault: %s", error)
+            message = _NO_VAULT
+        except Exception as error:  # noqa: BLE001 - a fault of ours must not end other requests
+            _log.error("request %d: %s at %s", request.id, type(error).__name__, _place(error))
+            message = f"The sidecar failed on this request ({type(error).__name__})."
+        return Failed(id=request.id, kind="SidecarUnavailable", message=message)
+
+    async def _answer(self, flow: Flow, send: Send) -> Reply:
+        request = flow.request
+        recorder = Recorder(self._audit, await self._keeper.patterns())
+        await recorder.request(request)
+        try:
+            return await self._recorded(flow, send, recorder)
+        except asyncio.CancelledError:
+            recorder.stopped()
+            raise
+
+    async def _recorded(self, flow: Flow, send: Send, recorder: Recorder) -> Reply:
+        request = flow.request
+        infos = await self._keeper.infos()
+        try:
+            plan = await asyncio.to_thread(self._planner.plan, request, infos)
+        except Ended as denial:
+            return await recorder.denied(request, denial)
+        await recorder.allowed(plan)
+        if request.dry_run:
+            return Finished(
+                id=request.id,
+                exit_code=0,
+                duration=0.0,
+                record_id=recorder.record_id,
+                notes=dry_run_notes(plan),
+            )
+        outcome = await self._run(flow, plan, recorder.record_id, send)
+        try:
+            return await recorder.result(request, outcome, await self._keeper.patterns())
+        except AuditUnavailable as error:
+            _log.error("audit: %s", error)
+            return Failed(
+                id=request.id,
+                kind="SidecarUnavailable",
+                message="The command ran, but its result can't be recorded in the audit log, so it "
+                "isn't passed on.",
+                record_id=recorder.record_id,
+                duration=outcome.duration,
+                redactions=outcome.redactions,
+            )
+
+    async def _run(self, flow: Flow, plan: Plan, record_id: str, send: Send) -> Outcome:
+        request = flow.request
+        stdin: int | None = None
+        try:
+            stdin = await _standard_input(flow)
+            entries, patterns = await self._keeper.fetch([each.name for each in plan.credentials])
+            allowed, upstream = allowed_for(
+                plan.tool.hosts, self._upstreams, exclusive=plan.tool.rules == "aws"
+            )
+            order = Order(
+                number=request.id,
+                tool=plan.tool,
+                argv=plan.checked.argv,
+                cwd=plan.cwd,
+                timeout=plan.timeout,
+                isolated=request.isolated,
+                stdin=stdin,
+                allowed=allowed,
+                upstream=upstream,
+                secrets=environment(plan.tool, entries),
+                patterns=patterns,
+            )
+
+            async def emit(stream: Stream, text: str) -> None:
+                await flow.credit.take(len(text.encode()))
+                await send(Output(id=request.id, stream=stream, data=text))
+
+            async def started() -> None:
+                self.started += 1
+                await send(Started(id=request.id, record_id=record_id))
+
+            return await self._commands.run(
+                order, emit=emit, cancelled=flow.cancelled, started=started
+            )
+        except Ended as ended:
+            return Outcome((ended.kind, ended.message))
+        except Refused as refused:
+            return Outcome((refused.kind, refused.message))
+        except VaultError as error:
+            _log.error("vault: %s", error)
+            return Outcome(("SidecarUnavailable", _NO_VAULT))
+        except ConnectionError:
+            return Outcome(("SidecarUnavailable", "The kernel went away."))
+        except OSError as error:
+            reason = os.strerror(error.errno or 0)
+            _log.error("request %d: %s at %s", request.id, reason, _place(error))
+            return Outcome(("SidecarUnavailable", f"The command could not be run here: {reason}."))
+        finally:
+            if stdin is not None:
+                os.close(stdin)
+
+
+async def _standard_input(flow: Flow) -> int | None:
+    """A descriptor of the announced standard input, once it is all there.
+
+    Raises:
+        Ended: cancelled, or not all of it came.
+    """
+    if flow.cancelled.is_set():
+        raise Ended("CommandCancelled", "The command was cancelled before it started.")
+    if flow.stdin is None:
+        return None
+    arrival = asyncio.ensure_future(flow.stdin.complete.wait())
+    cancel = asyncio.ensure_future(flow.cancelled.wait())
+    try:
+        await asyncio.wait({arrival, cancel}, timeout=STDIN_TIMEOUT, return_when="FIRST_COMPLETED")
+    finally:
+        arrival.cancel()
+        cancel.cancel()
+    if flow.cancelled.is_set():
+        raise Ended("CommandCancelled", "The command was cancelled before it started.")
+    if not flow.stdin.complete.is_set():
+        raise Ended(
+            "InvalidRequest",
+            f"The announced standard input did not arrive within {STDIN_TIMEOUT:.0f} s.",
+        )
+    return flow.stdin.open()
+
+
+def _place(error: BaseException) -> str:
+    """Where it was raised.  Never its message, which could quote a value."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return "?"
+    return f"{trace.tb_frame.f_code.co_qualname}:{trace.tb_lineno}"

@@ -1,0 +1,256 @@
+"""``python -I -m keyless_sidecar serve``: one sidecar, from its settings to its end.
+
+The supervisor starts it with four inherited descriptors: settings (JSON, read to the end), status
+(one JSON line: ready or an error), channel (to the kernel) and lifeline (to the supervisor).  It
+ends when channel or lifeline end, at SIGTERM, or when the kernel side breaks the protocol; all that
+it started is gone then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import dataclasses
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from keyless_kernel.confine import ConfinementUnavailable, Confiner, probe
+from keyless_kernel.confine.settings import SidecarSettings
+from keyless_sidecar.audit import AuditLog, AuditUnavailable
+from keyless_sidecar.channel import Channel
+from keyless_sidecar.config import ConfigInvalid, Configuration, build
+from keyless_sidecar.dispatch import Violation
+from keyless_sidecar.execution.child import Spawner
+from keyless_sidecar.execution.command import Commands
+from keyless_sidecar.execution.outputs import OutputLimits
+from keyless_sidecar.execution.pipes import readable
+from keyless_sidecar.execution.planning import Planner
+from keyless_sidecar.execution.runner import Runner
+from keyless_sidecar.hardening import HardeningError, harden
+from keyless_sidecar.keeper import Keeper
+from keyless_sidecar.status import StatusReporter
+from keyless_sidecar.tools import Tool, ToolConfigError, load_tools
+from keyless_sidecar.vault import Vault, VaultError, open_vault
+from keyless_sidecar.workspace import WorkspaceError, WorkspaceRoot
+
+#: Seconds for all requests to end when the sidecar stops.
+STOP_TIMEOUT = 10.0
+EXIT_NOT_STARTED, EXIT_VIOLATION, EXIT_HELD_UP = 1, 3, 4
+
+_log = logging.getLogger(__name__)
+
+
+class NotStarted(Exception):
+    """The sidecar can't start; the message is one sentence."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """What a started sidecar consists of."""
+
+    settings: SidecarSettings
+    config: Configuration
+    confiner: Confiner
+    tools: dict[str, Tool]
+    vault: Vault
+    workspace: WorkspaceRoot
+    audit: AuditLog
+
+
+def main(argv: Sequence[str]) -> int:
+    """Serve one kernel.
+
+    Args:
+        argv: ``--settings-fd N --channel-fd N --status-fd N --lifeline-fd N``.
+
+    Returns:
+        0 at the normal end, 1 when it couldn't start, 3 when the kernel side broke the protocol.
+        (4, by a watchdog, where a thread held up the end.)
+    """
+    parser = argparse.ArgumentParser(prog="keyless_sidecar serve")
+    for name in ("settings", "channel", "status", "lifeline"):
+        parser.add_argument(f"--{name}-fd", type=int, required=True)
+    options = parser.parse_args(argv)
+    _neutral(options.settings_fd, options.channel_fd, options.status_fd, options.lifeline_fd)
+    try:
+        parts = _start(options.settings_fd)
+    except NotStarted as error:
+        _say(options.status_fd, {"error": str(error)})
+        return EXIT_NOT_STARTED
+    try:
+        return asyncio.run(_serve(parts, options))
+    finally:
+        with contextlib.suppress(AuditUnavailable):
+            parts.audit.close()
+
+
+def _neutral(*descriptors: int) -> None:
+    """Nothing of the caller's surroundings counts, and nothing of ours is inherited."""
+    for descriptor in descriptors:
+        os.set_inheritable(descriptor, False)
+    os.environ.clear()
+    os.environ.update({"PATH": "/usr/bin:/bin", "HOME": "/", "LANG": "C.UTF-8"})
+    os.chdir("/")
+    os.umask(0o077)
+    if os.geteuid() == 0:
+        os.setgroups([])
+    # A Ctrl-C in the server's terminal is the server's affair.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="keyless: %(message)s")
+
+
+def _start(settings_fd: int) -> Parts:
+    try:
+        hardening = harden()
+        with open(settings_fd, "rb") as file:
+            settings = msgspec.json.decode(file.read(), type=SidecarSettings)
+        config = build(settings.config)
+        confiner = probe(config.confinement)
+        workspace = WorkspaceRoot(settings.workspace)
+        tools = load_tools(
+            {"declared": config.tools.declared, "aws": config.tools.aws},
+            workspace=settings.workspace,
+        )
+        data = Path(settings.data_dir)
+        vault = open_vault(
+            Path(config.vault.folder or data), settings.memory_credentials, settings.passphrase
+        )
+        audit = AuditLog.open(
+            Path(config.audit.folder) if config.audit.folder else data / "audit",
+            settings.kernel_id,
+            {
+                "level": confiner.level,
+                "overlay": confiner.overlay,
+                "kernel_uid": confiner.uid,
+                "tools": sorted(tools),
+                "hardening": hardening.facts(),
+            },
+        )
+    except msgspec.MsgspecError as error:
+        raise NotStarted(f"The sidecar's settings can't be used: {error}.") from None
+    except WorkspaceError as error:
+        raise NotStarted(f"The workspace {error.message}.") from None
+    except OSError as error:
+        raise NotStarted(f"The sidecar can't start: {os.strerror(error.errno or 0)}.") from None
+    except (
+        AuditUnavailable,
+        ConfigInvalid,
+        ConfinementUnavailable,
+        HardeningError,
+        ToolConfigError,
+        VaultError,
+    ) as error:
+        raise NotStarted(str(error).rstrip(".") + ".") from None
+    return Parts(settings, config, confiner, tools, vault, workspace, audit)
+
+
+async def _serve(parts: Parts, options: argparse.Namespace) -> int:
+    settings, config = parts.settings, parts.config
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    spawner = Spawner(parts.confiner)
+    keeper = Keeper(parts.vault)
+    commands = Commands(
+        confiner=parts.confiner,
+        spawner=spawner,
+        workspace=parts.workspace,
+        workspace_path=settings.workspace,
+        scratch=Path(settings.scratch),
+        limits=OutputLimits(config.tools.max_files, config.tools.max_written),
+        connections=config.egress.max_connections,
+    )
+    runner = Runner(
+        planner=Planner(
+            parts.tools, parts.workspace, allow_not_isolated=config.tools.allow_not_isolated
+        ),
+        keeper=keeper,
+        audit=parts.audit,
+        commands=commands,
+        upstreams=config.egress.upstreams,
+    )
+    reporter = StatusReporter(
+        kernel_id=settings.kernel_id,
+        confiner=parts.confiner,
+        tools=parts.tools,
+        keeper=keeper,
+        audit=parts.audit,
+        runner=runner,
+    )
+    channel = Channel(
+        kernel_id=settings.kernel_id,
+        level=parts.confiner.level,
+        service=runner,
+        status=reporter.answer,
+        most=config.tools.max_requests,
+    )
+    _say(
+        options.status_fd,
+        {"ready": True, "level": parts.confiner.level, "kernel_uid": parts.confiner.uid},
+    )
+    try:
+        return await _until_end(channel, options, stop, parts.audit)
+    finally:
+        # A thread that searches a large file can't be stopped; it must not hold up the end.
+        watchdog = threading.Timer(2 * STOP_TIMEOUT, os._exit, (EXIT_HELD_UP,))
+        watchdog.daemon = True
+        watchdog.start()
+        await asyncio.wait({asyncio.ensure_future(channel.close())}, timeout=STOP_TIMEOUT)
+        keeper.close()
+        spawner.close()
+
+
+async def _until_end(
+    channel: Channel, options: argparse.Namespace, stop: asyncio.Event, audit: AuditLog
+) -> int:
+    connection = socket.socket(fileno=options.channel_fd)
+    connection.setblocking(False)
+    served = asyncio.ensure_future(channel.serve(connection))
+    ends = {
+        served,
+        asyncio.ensure_future(_ended(options.lifeline_fd)),
+        asyncio.ensure_future(stop.wait()),
+    }
+    try:
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        if served.done():
+            served.result()
+    except Violation as violation:
+        _log.warning("the kernel side broke the protocol: %s", violation)
+        with contextlib.suppress(AuditUnavailable):
+            audit.append("channel.violation", {"reason": str(violation)[:500]})
+        return EXIT_VIOLATION
+    finally:
+        for end in ends:
+            end.cancel()
+        await asyncio.gather(*ends, return_exceptions=True)
+    return 0
+
+
+async def _ended(lifeline: int) -> None:
+    """Return when the supervisor's end is closed; what it may write means nothing."""
+    os.set_blocking(lifeline, False)
+    while True:
+        await readable(lifeline)
+        try:
+            if not os.read(lifeline, 4096):
+                return
+        except BlockingIOError:
+            continue
+        except OSError:
+            return
+
+
+def _say(status_fd: int, message: dict[str, object]) -> None:
+    """The one line on the status descriptor."""
+    with contextlib.suppress(BrokenPipeError), open(status_fd, "wb") as file:
+        file.write(json.dumps(message).encode() + b"\n")

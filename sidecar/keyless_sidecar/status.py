@@ -1,0 +1,82 @@
+"""What ``%keyless`` shows: the answer to ``StatusQuery``, made of declarations and names only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from keyless.protocol.messages import CredentialInfo, Status, ToolInfo
+from keyless_kernel.confine import WORKSPACE, Confiner
+from keyless_sidecar.audit import AuditLog
+from keyless_sidecar.execution.delivery import EXPOSURE, bound
+from keyless_sidecar.execution.runner import Runner
+from keyless_sidecar.keeper import Keeper
+from keyless_sidecar.tools import Tool, subcommands
+from keyless_sidecar.vault import EntryInfo, VaultError
+
+
+class StatusReporter:
+    """Answers status queries.  One for each sidecar.
+
+    Args:
+        kernel_id: which kernel it serves.
+        confiner: the isolation in force.
+        tools: declared tools by name.
+        keeper: for the names of credentials.
+        audit: for the number of records.
+        runner: for the number of commands.
+    """
+
+    def __init__(
+        self,
+        *,
+        kernel_id: str,
+        confiner: Confiner,
+        tools: Mapping[str, Tool],
+        keeper: Keeper,
+        audit: AuditLog,
+        runner: Runner,
+    ) -> None:
+        self._kernel_id = kernel_id
+        self._confiner = confiner
+        self._tools = tools
+        self._keeper = keeper
+        self._audit = audit
+        self._runner = runner
+
+    async def answer(self, request_id: int) -> Status:
+        """The state right now."""
+        guarantees = list(self._confiner.guarantees)
+        try:
+            infos = await self._keeper.infos()
+        except VaultError:
+            infos = []
+            guarantees.append("the vault can't be read at the moment: no command runs")
+        return Status(
+            id=request_id,
+            kernel_id=self._kernel_id,
+            level=self._confiner.level,
+            guarantees=guarantees,
+            workspace=WORKSPACE,
+            tools=[_tool(tool, infos) for _, tool in sorted(self._tools.items())],
+            credentials=[
+                CredentialInfo(
+                    name=info.name, kind=info.kind, delivery=info.delivery, source=info.source
+                )
+                for info in infos
+            ],
+            commands=self._runner.started,
+            audit_records=self._audit.records,
+        )
+
+
+def _tool(tool: Tool, infos: Sequence[EntryInfo]) -> ToolInfo:
+    credentials = [] if tool.delivery == "none" else [info.name for info in bound(tool, infos)]
+    return ToolInfo(
+        name=tool.name,
+        path=tool.program or tool.path,
+        delivery=tool.delivery,
+        credentials=credentials,
+        description=tool.description,
+        exposure=EXPOSURE[tool.delivery],
+        subcommands=subcommands(tool),
+    )

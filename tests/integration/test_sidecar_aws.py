@@ -1,0 +1,103 @@
+"""The real AWS CLI through a real sidecar, against a server that stands in for STS."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from keyless_sidecar.tools.aws_tool import aws_declaration
+
+from .conftest import StartSidecar
+
+KEY_ID = "AKIAQ7ZK3M9XW2V5TB8N"
+SECRET = "Zt8mQ1xV4kW7rB2nL9cY6hJ3pD5sF0gAeR1uI2oP"
+
+pytestmark = pytest.mark.skipif(aws_declaration({}) is None, reason="no AWS CLI here")
+
+
+class _Sts(http.server.BaseHTTPRequestHandler):
+    seen: list[dict[str, str]]
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.seen.append(dict(self.headers.items()))
+        body = (
+            b'<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">'
+            b"<GetCallerIdentityResult><Arn>arn:aws:iam::123456789012:user/u</Arn>"
+            b"<UserId>U</UserId><Account>123456789012</Account></GetCallerIdentityResult>"
+            b"</GetCallerIdentityResponse>"
+        )
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def sts() -> Iterator[tuple[int, list[dict[str, str]]]]:
+    seen: list[dict[str, str]] = []
+    handler = type("Handler", (_Sts,), {"seen": seen})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_port, seen
+        server.shutdown()
+        thread.join()
+
+
+def test_the_cli_signs_with_a_key_that_never_comes_back(
+    start_sidecar: StartSidecar, sts: tuple[int, list[dict[str, str]]]
+) -> None:
+    port, seen = sts
+    sidecar = start_sidecar(
+        config={
+            "Tools": {},
+            "Egress": {"upstreams": {"*.amazonaws.com": f"http://127.0.0.1:{port}"}},
+        },
+        credentials=[
+            {
+                "name": "prod",
+                "kind": "aws",
+                "fields": {
+                    "access_key_id": KEY_ID,
+                    "secret_access_key": SECRET,
+                    "region": "eu-west-1",
+                },
+                "tools": ["aws"],
+            }
+        ],
+    )
+    sidecar.hello()
+    result = sidecar.run("sts", "get-caller-identity", tool="aws")
+    assert result.finished.exit_code == 0, result.stderr
+    assert '"Account": "123456789012"' in result.stdout
+    assert f"Credential={KEY_ID}/" in seen[0]["Authorization"]
+    debug = sidecar.run("sts", "get-caller-identity", "--debug", tool="aws")
+    for text in (result.stdout, result.stderr, debug.stdout, debug.stderr):
+        assert KEY_ID not in text
+        assert SECRET not in text
+
+
+def test_elsewhere_is_out_of_reach(start_sidecar: StartSidecar) -> None:
+    sidecar = start_sidecar(
+        config={"Tools": {}, "Egress": {"upstreams": {"*.amazonaws.com": "http://127.0.0.1:9"}}},
+        credentials=[
+            {
+                "name": "prod",
+                "kind": "aws",
+                "fields": {"access_key_id": KEY_ID, "secret_access_key": SECRET},
+                "tools": ["aws"],
+            }
+        ],
+    )
+    sidecar.hello()
+    result = sidecar.run(
+        *("sts", "get-caller-identity", "--region", "eu-west-1"), tool="aws", timeout=60
+    )
+    assert result.finished.exit_code != 0
