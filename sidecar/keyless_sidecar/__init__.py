@@ -1,1 +1,1 @@
-"""The privileged process: vault, rules, execution, sanitizer, audit.  Nothing of ours imports it."""
+"""The privileged process: vault, rules, execution, sanitizer, audit.  Nobody imports it."""
