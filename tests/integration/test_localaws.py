@@ -26,7 +26,6 @@ from botocore.exceptions import ClientError
 from keyless.localaws import LocalAws, LocalAwsError
 
 AWS_CLI = Path(__file__).parents[2] / ".venv-aws" / "bin" / "aws"
-needs_cli = pytest.mark.skipif(not AWS_CLI.exists(), reason="no AWS CLI: make .venv-aws")
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +102,6 @@ def cli(aws: LocalAws, tmp_path: Path) -> Cli:
     return Cli(aws, tmp_path)
 
 
-@needs_cli
 def test_the_cli_deploys_with_the_right_key(cli: Cli, aws: LocalAws) -> None:
     role = "--role arn:aws:iam::123456789012:role/lambda-run"
     made = f"--runtime python3.11 {role} --handler h.h --zip-file fileb://function.zip"
@@ -124,7 +122,6 @@ def test_the_cli_deploys_with_the_right_key(cli: Cli, aws: LocalAws) -> None:
     assert aws.user_arn in cli("sts get-caller-identity")[1]
 
 
-@needs_cli
 def test_the_cli_copies_to_the_one_bucket(cli: Cli, aws: LocalAws) -> None:
     assert cli(f"s3 cp function.zip s3://{aws.bucket}/a/function.zip")[0] == 0
     assert cli(f"s3 cp s3://{aws.bucket}/a/function.zip back.zip")[0] == 0
@@ -134,7 +131,6 @@ def test_the_cli_copies_to_the_one_bucket(cli: Cli, aws: LocalAws) -> None:
     assert "AccessDenied" in said
 
 
-@needs_cli
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
@@ -149,7 +145,6 @@ def test_the_cli_with_a_wrong_secret(cli: Cli, line: str, expected: str) -> None
     assert expected in said
 
 
-@needs_cli
 @pytest.mark.parametrize(
     "line",
     [

@@ -8,14 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from keyless_sidecar.tools.aws_tool import aws_declaration
-
 from .conftest import StartSidecar
 
 KEY_ID = "AKIAQ7ZK3M9XW2V5TB8N"
 SECRET = "Zt8mQ1xV4kW7rB2nL9cY6hJ3pD5sF0gAeR1uI2oP"
-
-pytestmark = pytest.mark.skipif(aws_declaration({}) is None, reason="no AWS CLI here")
 
 
 class _Sts(http.server.BaseHTTPRequestHandler):

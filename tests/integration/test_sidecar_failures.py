@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import stat
 from pathlib import Path
 
-import pytest
 from tests.support.sidecar import SECRET, Sidecar, leaky
 
 from keyless.protocol.messages import Status, StatusQuery
-from keyless_kernel.confine.probe import bwrap_version
+from keyless_kernel.confine.bubblewrap import find_bwrap
 from keyless_sidecar.vault import Entry, FileSource
 
 from .conftest import StartSidecar
 
 LATER = "Xb4nV8qT2yK6wM1zR9cL3hP7dS5fG0jE"
-SYSTEM_BWRAP = "/usr/bin/bwrap"
 
 
 def test_audit_file_gone(sidecar: Sidecar) -> None:
@@ -105,12 +102,16 @@ def test_entry_that_does_not_fit_the_tool(start_sidecar: StartSidecar) -> None:
     assert (failed.kind, "no credential of kind token" in failed.message) == ("PolicyDenied", True)
 
 
-@pytest.mark.skipif(
-    not os.access(SYSTEM_BWRAP, os.X_OK) or bwrap_version(SYSTEM_BWRAP) >= (0, 11),
-    reason="needs a bubblewrap without overlays",
-)
-def test_without_overlays_the_workspace_is_read_only(start_sidecar: StartSidecar) -> None:
-    sidecar = start_sidecar(config={"Confinement": {"bwrap": SYSTEM_BWRAP}})
+def test_without_overlays_the_workspace_is_read_only(
+    start_sidecar: StartSidecar, tmp_path: Path
+) -> None:
+    old = tmp_path / "bwrap"
+    old.write_text(
+        '#!/bin/sh\n[ "$1" = --version ] && { echo "bubblewrap 0.8.0"; exit; }\n'
+        f'exec {find_bwrap()} "$@"\n'
+    )
+    old.chmod(0o755)
+    sidecar = start_sidecar(config={"Confinement": {"bwrap": str(old)}})
     sidecar.hello()
     (sidecar.workspace / "in").write_text("x")
     result = sidecar.run("file", "out", "none")

@@ -10,8 +10,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from keyless_sidecar.tools import Tool, check
 from keyless_sidecar.workspace import WorkspaceRoot
 
@@ -62,7 +60,6 @@ LINES = [
 ]
 
 
-@pytest.mark.skipif(not PYTHON.exists(), reason="no AWS CLI beside the environment")
 def test_the_cli_understands_the_same(tmp_path: Path) -> None:
     tool = Tool("aws", "/usr/bin/aws", rules="aws")
     with WorkspaceRoot(tmp_path) as root:
