@@ -45,16 +45,25 @@ def _kept(make: Callable[[ExitStack], Session]) -> Iterator[Kept]:
     kept.drop()
 
 
-@pytest.fixture(scope="session")
-def keyless(world: Stage) -> Iterator[Kept]:
-    """The shared Keyless kernel."""
-
+def _protected(world: Stage) -> Callable[[ExitStack], Session]:
     def make(stack: ExitStack) -> Session:
         session = protected(world)
         stack.callback(session.stop)
         return session
 
-    yield from _kept(make)
+    return make
+
+
+@pytest.fixture(scope="session")
+def keyless(world: Stage) -> Iterator[Kept]:
+    """The shared Keyless kernel."""
+    yield from _kept(_protected(world))
+
+
+@pytest.fixture(scope="session")
+def probed(world: Stage) -> Iterator[Kept]:
+    """A Keyless kernel for the shared probes alone: other attacks leave files in its HOME."""
+    yield from _kept(_protected(world))
 
 
 @pytest.fixture

@@ -52,9 +52,9 @@ def _cases(left_out: dict[str, str], *, strict: bool) -> list[object]:
 if PROBES:
 
     @pytest.mark.parametrize("probe", _cases(NEEDS_LATER, strict=True))
-    def test_probe_is_blocked(probe: Path, world: Stage, keyless: Kept) -> None:
+    def test_probe_is_blocked(probe: Path, world: Stage, probed: Kept) -> None:
         name = probe.name[:3]
-        session = keyless.get()
+        session = probed.get()
         hints = probes.product_hints(world, session)
         budget = 12 if name == "B05" else 25
         cell = probes.cell(FOLDER, probe, world, hints, probes.PRODUCT_ROUTE, budget)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -82,9 +83,19 @@ def server(jupyter_home: Path) -> Iterator[dict[str, Any]]:
         assert time.monotonic() < deadline
         assert process.poll() is None, (jupyter_home / "server.log").read_text()
         time.sleep(0.05)
-    yield json.loads(file.read_text())
+    found = json.loads(file.read_text())
+    while not listens(found["port"]):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    yield found
     process.terminate()
     process.wait(timeout=30)
+
+
+def listens(port: int) -> bool:
+    """The server writes its file a moment before it takes connections."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 class Rest:
@@ -110,9 +121,9 @@ class Rest:
     async def execute(self, kernel_id: str, code: str) -> str:
         """Run code over the websocket; everything that was printed or shown."""
         url = self.url.replace("http", "ws", 1) + f"api/kernels/{kernel_id}/channels"
-        socket = await websocket_connect(HTTPRequest(url, headers=self.headers))
+        channels = await websocket_connect(HTTPRequest(url, headers=self.headers))
         message_id = uuid.uuid4().hex
-        await socket.write_message(
+        await channels.write_message(
             json.dumps(
                 {
                     "header": {
@@ -139,7 +150,7 @@ class Rest:
         )
         said = ""
         while True:
-            text = await asyncio.wait_for(socket.read_message(), 60)
+            text = await asyncio.wait_for(channels.read_message(), 60)
             assert text is not None
             message = json.loads(text)
             if message["parent_header"].get("msg_id") != message_id:
@@ -152,7 +163,7 @@ class Rest:
             elif message["msg_type"] == "error":
                 said += f"{content['ename']}: {content['evalue']}"
             elif message["msg_type"] == "status" and content["execution_state"] == "idle":
-                socket.close()
+                channels.close()
                 return said
 
 
