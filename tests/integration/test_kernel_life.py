@@ -159,7 +159,10 @@ async def test_daemons_that_cells_start_end_with_the_kernel(jupyter_home: Path) 
             "for _ in range(5):\n"
             "    subprocess.Popen(['setsid', 'nohup', 'sleep', '600'], start_new_session=True)\n",
         )
-        assert sum("sleep 600" in line for line in descendants().values()) == 5
+        deadline = time.monotonic() + 10
+        while sum("sleep 600" in line for line in descendants().values()) != 5:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
     assert wait_until_gone(before) == {}
 
 
