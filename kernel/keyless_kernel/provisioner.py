@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import functools
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -27,6 +26,7 @@ from jupyter_core.paths import jupyter_config_dir, jupyter_runtime_dir
 
 from keyless_kernel.confine import ConfigError, Confinement
 from keyless_kernel.confine.config import confinement_from
+from keyless_kernel.confine.folders import remove_tree
 from keyless_kernel.confine.settings import (
     MemoryCredential,
     SidecarSettings,
@@ -285,9 +285,9 @@ class KeylessProvisioner(LocalProvisioner):
             self._supervisor = None
         if self._spec is not None:
             # Only does something where the supervisor was killed.
-            shutil.rmtree(self._spec.runtime_dir, ignore_errors=True)
+            remove_tree(self._spec.runtime_dir)
             if self._spec.ephemeral:
-                shutil.rmtree(self._spec.workspace, ignore_errors=True)
+                remove_tree(self._spec.workspace)
         self._running = False
         self._spec = None
 

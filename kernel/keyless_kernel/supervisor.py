@@ -13,7 +13,6 @@ import ctypes
 import json
 import os
 import select
-import shutil
 import signal
 import socket
 import subprocess
@@ -38,6 +37,7 @@ from keyless_kernel.confine import (
     probe,
     view,
 )
+from keyless_kernel.confine.folders import remove_tree
 from keyless_kernel.wire import LaunchSpec, line, split_lines
 
 #: Where the kernel's sockets lie in the sandbox.
@@ -147,8 +147,8 @@ class Supervisor:
 
     def _prepare_folders(self, spec: LaunchSpec, confiner: Confiner, runtime: Path) -> None:
         sockets = runtime / "s"
-        shutil.rmtree(sockets, ignore_errors=True)
-        shutil.rmtree(runtime / "scratch", ignore_errors=True)
+        remove_tree(sockets)
+        remove_tree(runtime / "scratch")
         sockets.mkdir(mode=0o700, parents=True)
         (runtime / "scratch").mkdir(mode=0o700)
         runtime.chmod(0o700)
@@ -345,9 +345,9 @@ class Supervisor:
         self._stop()
         if self._spec is None:
             return
-        shutil.rmtree(self._spec.runtime_dir, ignore_errors=True)
+        remove_tree(self._spec.runtime_dir)
         if self._spec.ephemeral and not keep_workspace:
-            shutil.rmtree(self._spec.workspace, ignore_errors=True)
+            remove_tree(self._spec.workspace)
         with contextlib.suppress(OSError):
             Path(self._spec.connection_file).unlink()
         # The parent folders are shared by kernels; the last one out removes them.

@@ -166,6 +166,14 @@ async def test_daemons_that_cells_start_end_with_the_kernel(jupyter_home: Path) 
     assert wait_until_gone(before) == {}
 
 
+async def test_no_folder_is_too_deep_or_too_closed_to_be_removed(jupyter_home: Path) -> None:
+    async with kernel() as (_, client):
+        code = "import os\nfor _ in range(3000):\n    os.mkdir('d'); os.chdir('d')\n"
+        assert (await run(client, code))["error"] is None
+        assert (await run(client, "os.mkdir('/workspace/closed', 0)"))["error"] is None
+    assert files_below(jupyter_home / "runtime") == []
+
+
 async def test_two_kernels_do_not_see_each_other(jupyter_home: Path) -> None:
     async with kernel() as (_, one), kernel() as (_, two):
         await run(one, "open('/workspace/of-one', 'w').close(); open('/tmp/of-one', 'w').close()")

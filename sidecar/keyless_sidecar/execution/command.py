@@ -14,6 +14,7 @@ from pathlib import Path
 
 from keyless.protocol.messages import FailureKind
 from keyless_kernel.confine import WORKSPACE, Bind, Confiner, Limits, WorkspaceMount
+from keyless_kernel.confine.folders import remove_tree
 from keyless_sidecar.execution.acting import acting_as
 from keyless_sidecar.execution.child import GATE_TIMEOUT, HOME, PATH, ChildFailed, Spawner
 from keyless_sidecar.execution.egress import EgressGate
@@ -93,7 +94,7 @@ class Commands:
                 outcome.notes += collected.notes
                 outcome.redactions = merge(outcome.redactions, collected.redactions)
         finally:
-            await asyncio.to_thread(_remove_tree, folder)
+            await asyncio.to_thread(remove_tree, folder)
         return outcome
 
     def _mount(self, order: Order, folder: Path, outcome: Outcome) -> WorkspaceMount:
@@ -180,14 +181,3 @@ def _environment(order: Order, port: int) -> dict[str, str]:
     if order.upstream and order.tool.rules == "aws":
         values["AWS_ENDPOINT_URL"] = order.upstream
     return values | dict(order.secrets)
-
-
-def _remove_tree(folder: Path) -> None:
-    """Remove a scratch folder.  ``rm`` takes any depth, and follows no links."""
-    if not folder.exists():
-        return
-    remove = ["/bin/rm", "-rf", "--", str(folder)]
-    if subprocess.run(remove, env={}, stderr=subprocess.DEVNULL, check=False).returncode != 0:
-        # As an ordinary user: overlayfs and tools leave folders without permission bits.
-        subprocess.run(["/bin/chmod", "-R", "u+rwx", "--", str(folder)], env={}, check=False)
-        subprocess.run(remove, env={}, check=False)
