@@ -169,6 +169,8 @@ class KeylessProvisioner(LocalProvisioner):
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,
             )
+        if self._control is not None:  # that of a supervisor which was killed
+            self._control.close()
         self._control = ours
         self._buffer = bytearray()
 
