@@ -17,7 +17,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -38,6 +37,7 @@ from keyless_kernel.confine import (
     view,
 )
 from keyless_kernel.confine.folders import remove_tree
+from keyless_kernel.confine.memory import memory_file
 from keyless_kernel.wire import LaunchSpec, line, split_lines
 
 #: Where the kernel's sockets lie in the sandbox.
@@ -90,11 +90,11 @@ class Supervisor:
             if self._control.fileno() in ready:
                 messages = self._receive()
                 if messages is None:
-                    self._end(keep_workspace=False)
+                    self._end()
                     return 0
                 for message in messages:
                     if message["op"] == "end":
-                        self._end(keep_workspace=False)
+                        self._end()
                         self._send({"event": "ended"})
                         return 0
                     self._command(message)
@@ -168,26 +168,25 @@ class Supervisor:
             )
 
     def _start_sidecar(self, spec: LaunchSpec, channel: socket.socket) -> None:
-        with tempfile.TemporaryFile() as settings:
-            settings.write(json.dumps(spec.settings).encode())
-            settings.seek(0)
-            lifeline_read, self._sidecar_lifeline = os.pipe2(os.O_CLOEXEC)
-            status_read, status_write = os.pipe2(os.O_CLOEXEC)
-            descriptors = (settings.fileno(), channel.fileno(), status_write, lifeline_read)
-            names = ("--settings-fd", "--channel-fd", "--status-fd", "--lifeline-fd")
-            arguments = [str(x) for pair in zip(names, descriptors, strict=True) for x in pair]
-            try:
-                self._sidecar = subprocess.Popen(
-                    [spec.python, "-I", "-B", "-m", "keyless_sidecar", "serve", *arguments],
-                    env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": "/nonexistent"},
-                    cwd="/",
-                    stdin=subprocess.DEVNULL,
-                    pass_fds=descriptors,
-                    start_new_session=True,
-                )
-            finally:
-                os.close(lifeline_read)
-                os.close(status_write)
+        # In memory: credentials that a host registered, and a passphrase, must not reach a disk.
+        settings = memory_file(json.dumps(spec.settings).encode())
+        lifeline_read, self._sidecar_lifeline = os.pipe2(os.O_CLOEXEC)
+        status_read, status_write = os.pipe2(os.O_CLOEXEC)
+        descriptors = (settings, channel.fileno(), status_write, lifeline_read)
+        names = ("--settings-fd", "--channel-fd", "--status-fd", "--lifeline-fd")
+        arguments = [str(x) for pair in zip(names, descriptors, strict=True) for x in pair]
+        try:
+            self._sidecar = subprocess.Popen(
+                [spec.python, "-I", "-B", "-m", "keyless_sidecar", "serve", *arguments],
+                env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": "/nonexistent"},
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                pass_fds=descriptors,
+                start_new_session=True,
+            )
+        finally:
+            for descriptor in (settings, lifeline_read, status_write):
+                os.close(descriptor)
         with os.fdopen(status_read, "rb") as status:
             answer = self._read_status(status.fileno(), spec.start_timeout)
         if not answer.get("ready"):
@@ -222,13 +221,10 @@ class Supervisor:
         lifeline_read, self._kernel_lifeline = os.pipe2(os.O_CLOEXEC)
         self._kernel_log, log_write = os.pipe2(os.O_CLOEXEC)
         self._logged = 0
-        with tempfile.TemporaryFile() as connection:
-            connection.write(json.dumps(spec.connection).encode())
-            connection.seek(0)
-            # The kernel gets a descriptor that can only be read once.
-            read_end, write_end = os.pipe2(os.O_CLOEXEC)
-            os.write(write_end, connection.read())
-            os.close(write_end)
+        # A pipe: the kernel can read its connection only once.
+        read_end, write_end = os.pipe2(os.O_CLOEXEC)
+        os.write(write_end, json.dumps(spec.connection).encode())
+        os.close(write_end)
         environment = {**spec.kernel_env, "KEYLESS_CHANNEL_FD": str(channel.fileno())}
         sandbox = Sandbox(
             argv=(
@@ -340,21 +336,19 @@ class Supervisor:
                 return
             time.sleep(0.005)
 
-    def _end(self, keep_workspace: bool) -> None:
+    def _end(self) -> None:
         """End everything and remove every trace."""
         self._stop()
         if self._spec is None:
             return
-        remove_tree(self._spec.runtime_dir)
-        if self._spec.ephemeral and not keep_workspace:
-            remove_tree(self._spec.workspace)
         with contextlib.suppress(OSError):
             Path(self._spec.connection_file).unlink()
-        # The parent folders are shared by kernels; the last one out removes them.
-        for folder in {Path(self._spec.runtime_dir).parent, Path(self._spec.workspace).parent}:
-            if self._spec.ephemeral or folder == Path(self._spec.runtime_dir).parent:
-                with contextlib.suppress(OSError):
-                    folder.rmdir()
+        ours = [self._spec.runtime_dir, *([self._spec.workspace] if self._spec.ephemeral else [])]
+        for folder in ours:
+            remove_tree(folder)
+            # The parent is shared by kernels; the last one out removes it.
+            with contextlib.suppress(OSError):
+                Path(folder).parent.rmdir()
 
 
 def _harmless(character: str) -> bool:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from keyless_kernel.confine import levels, seccomp, view
 from keyless_kernel.confine.errors import ConfinementUnavailable
+from keyless_kernel.confine.memory import memory_file
 from keyless_kernel.confine.process import Confined
 from keyless_kernel.confine.sandbox import WORKSPACE, Sandbox
 
@@ -27,7 +28,7 @@ class Confiner:
     """Starts sandboxes at one level.  :func:`keyless_kernel.confine.probe` makes it.
 
     Args:
-        level: one of :data:`keyless_kernel.confine.levels.IMPLEMENTED`.
+        level: one that :data:`keyless_kernel.confine.levels.GUARANTEES` knows.
         bwrap: absolute path of bubblewrap.
         uid, gid: host ids of sandboxed processes.
         overlay: whether ``WorkspaceMount(mode="overlay")`` works here.
@@ -72,10 +73,10 @@ class Confiner:
                 *seccomp.filters(unix_sockets=spec.unix_sockets),
                 *(content for _, content in self._files(spec)),
             ):
-                data.append(_memory_file(content))
+                data.append(memory_file(content))
             options = self.arguments(spec, filters=data[:2], files=data[2:], info=info_write)
             # By descriptor, since the sandbox sees the command line of its init.
-            data.append(_memory_file(b"\0".join(option.encode() for option in options)))
+            data.append(memory_file(b"\0".join(option.encode() for option in options)))
             process = subprocess.Popen(
                 [self.bwrap, "--args", str(data[-1]), "--", *self._prefix(spec), *spec.argv],
                 stdin=stdin,
@@ -178,13 +179,6 @@ def _workspace_arguments(spec: Sandbox) -> list[str]:
         overlay = ["--overlay", mount.upper, mount.work, WORKSPACE]
         return ["--overlay-src", mount.source, *overlay]
     return ["--bind" if mount.mode == "rw" else "--ro-bind", mount.source, WORKSPACE]
-
-
-def _memory_file(content: bytes) -> int:
-    descriptor = os.memfd_create("keyless-sandbox")
-    os.write(descriptor, content)
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    return descriptor
 
 
 def _trusted_program(name: str) -> str:
