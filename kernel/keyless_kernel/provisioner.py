@@ -25,7 +25,7 @@ from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 from jupyter_core.paths import jupyter_config_dir, jupyter_runtime_dir
 
 from keyless_kernel.confine import ConfigError, Confinement
-from keyless_kernel.confine.config import confinement_from
+from keyless_kernel.confine.config import section_from
 from keyless_kernel.confine.folders import remove_tree
 from keyless_kernel.confine.settings import (
     MemoryCredential,
@@ -64,7 +64,6 @@ class KeylessProvisioner(LocalProvisioner):
     _buffer: bytearray
     _exit_code: int | None = None
     _running = False
-    _restarting = False
     _spec: LaunchSpec | None = None
 
     # ------------------------------------------------------------------ start
@@ -80,7 +79,7 @@ class KeylessProvisioner(LocalProvisioner):
             raise KernelStartRefused("this provisioner needs a kernel manager as its parent")
         try:
             config = load_config()
-            confinement = confinement_from(config)
+            confinement = section_from(Confinement, config)
         except ConfigError as error:
             raise KernelStartRefused(str(error)) from None
         runtime = self._runtime_dir()
@@ -258,10 +257,6 @@ class KeylessProvisioner(LocalProvisioner):
     async def terminate(self, restart: bool = False) -> None:
         """Ask the kernel process to end."""
         self._send({"op": "signal", "number": int(signal.SIGTERM)})
-
-    async def shutdown_requested(self, restart: bool = False) -> None:
-        """Called before a shutdown; kill() and terminate() are not told about restarts."""
-        self._restarting = restart
 
     async def cleanup(self, restart: bool = False) -> None:
         """Called after the kernel's end: on a restart only the processes go, else everything."""

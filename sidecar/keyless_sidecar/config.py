@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 from traitlets import Any as AnyTrait
-from traitlets import Bool, Dict, Integer, TraitError, Unicode
-from traitlets.config import Config, Configurable
+from traitlets import Bool, Dict, Integer, Unicode
+from traitlets.config import Configurable
 
-from keyless_kernel.confine import Confinement
+from keyless_kernel.confine import ConfigError, Confinement
+from keyless_kernel.confine.config import section_from
 from keyless_sidecar.execution.destinations import BadDestination, parse_authority, parse_url
 
 __all__ = ["Audit", "ConfigInvalid", "Configuration", "Egress", "Tools", "Vault", "build"]
@@ -96,8 +97,6 @@ _SECTIONS: dict[str, type[Configurable]] = {
     "Confinement": Confinement,
 }
 
-_C = TypeVar("_C", bound=Configurable)
-
 
 def build(values: Mapping[str, Mapping[str, Any]]) -> Configuration:
     """Check plain values and make the sections of them.
@@ -113,32 +112,20 @@ def build(values: Mapping[str, Mapping[str, Any]]) -> Configuration:
             raise ConfigInvalid(
                 f"There is no section c.{section} (known: {', '.join(sorted(_SECTIONS))})."
             )
-    egress = _section(Egress, values)
-    for pattern, url in egress.upstreams.items():
+    try:
+        configuration = Configuration(
+            section_from(Vault, values),
+            section_from(Audit, values),
+            section_from(Tools, values),
+            section_from(Egress, values),
+            section_from(Confinement, values),
+        )
+    except ConfigError as error:
+        raise ConfigInvalid(f"{error}.") from None
+    for pattern, url in configuration.egress.upstreams.items():
         try:
             parse_authority(pattern.removeprefix("*."), 443)
             parse_url(url)
         except BadDestination as error:
             raise ConfigInvalid(f"c.Egress.upstreams[{pattern!r}]: {error}.") from None
-    return Configuration(
-        _section(Vault, values),
-        _section(Audit, values),
-        _section(Tools, values),
-        egress,
-        _section(Confinement, values),
-    )
-
-
-def _section(kind: type[_C], values: Mapping[str, Mapping[str, Any]]) -> _C:
-    name = kind.__name__
-    settings = values.get(name, {})
-    known = kind.class_trait_names(config=True)
-    for setting in settings:
-        if setting not in known:
-            raise ConfigInvalid(
-                f"There is no setting c.{name}.{setting} (known: {', '.join(sorted(known))})."
-            )
-    try:
-        return kind(config=Config({name: dict(settings)}))
-    except TraitError as error:
-        raise ConfigInvalid(f"c.{name}: {error}") from None
+    return configuration

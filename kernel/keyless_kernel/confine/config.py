@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
 from traitlets import Dict, Enum, Integer, List, TraitError, Unicode
 from traitlets.config import Config, Configurable
 
 from keyless_kernel.confine.errors import ConfigError
 from keyless_kernel.confine.levels import LEVELS, NAMESPACES
+
+C = TypeVar("C", bound=Configurable)
 
 
 class Confinement(Configurable):
@@ -45,19 +50,25 @@ class Confinement(Configurable):
     ).tag(config=True)
 
 
-def confinement_from(config: Config) -> Confinement:
-    """The ``Confinement`` section of a configuration, checked.
+def section_from(kind: type[C], config: Mapping[str, Any]) -> C:
+    """One section of a configuration, checked.
+
+    Args:
+        kind: the section's class; its name is the section's.
+        config: section → setting → value.
 
     Raises:
-        ConfigError: an option that doesn't exist (traitlets would only warn), or a wrong value.
+        ConfigError: a setting that doesn't exist (traitlets would only warn), or a wrong value.
     """
-    known = Confinement.class_trait_names(config=True)
-    for name in config.get("Confinement", {}):
-        if name not in known:
+    name = kind.__name__
+    settings = config.get(name, {})
+    known = kind.class_trait_names(config=True)
+    for setting in settings:
+        if setting not in known:
             raise ConfigError(
-                f"c.Confinement.{name} does not exist (known: {', '.join(sorted(known))})"
+                f"c.{name}.{setting} does not exist (known: {', '.join(sorted(known))})"
             )
     try:
-        return Confinement(config=config)
+        return kind(config=Config({name: dict(settings)}))
     except TraitError as error:
-        raise ConfigError(f"c.Confinement: {error}") from None
+        raise ConfigError(f"c.{name}: {error}") from None

@@ -10,9 +10,6 @@ LANDLOCK = "landlock"
 #: Strongest first.
 LEVELS = (NAMESPACES_ROOT, NAMESPACES, LANDLOCK_ROOT, LANDLOCK)
 
-#: Those that this version can put in force.
-IMPLEMENTED = (NAMESPACES_ROOT, NAMESPACES)
-
 _SHARED = (
     "own pid, mount, network, ipc and uts namespaces: no foreign process or socket is visible",
     "no network but the loopback of its own namespace",
@@ -20,6 +17,7 @@ _SHARED = (
     "system calls filtered: no ptrace, keyrings, mounts, namespaces, io_uring, bpf",
 )
 
+#: By level; those without an entry can't be put in force by this version.
 GUARANTEES = {
     NAMESPACES_ROOT: ("runs as a user of its own, without any capability", *_SHARED),
     NAMESPACES: (

@@ -15,7 +15,8 @@ from keyless_kernel.confine.config import Confinement
 from keyless_kernel.confine.errors import ConfinementUnavailable
 from keyless_kernel.confine.sandbox import Sandbox, WorkspaceMount
 
-_OVERLAY_SINCE = (0, 11)
+#: First version of bubblewrap that mounts overlays.
+OVERLAY_SINCE = (0, 11)
 
 
 def probe(config: Confinement) -> Confiner:
@@ -43,7 +44,7 @@ def probe(config: Confinement) -> Confiner:
     failure = _try(confiner, None)
     if failure:
         raise ConfinementUnavailable(_explain(failure, root))
-    if bwrap_version(bwrap) >= _OVERLAY_SINCE:
+    if bwrap_version(bwrap) >= OVERLAY_SINCE:
         confiner.overlay = _overlay_works(confiner)
     return confiner
 

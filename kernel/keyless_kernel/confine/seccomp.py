@@ -9,6 +9,7 @@ half set.
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import socket
 
@@ -78,6 +79,7 @@ _HIGHEST_FAMILY = 45
 _MASK32 = 0xFFFFFFFF
 
 
+@functools.cache  # compiling takes milliseconds, and every command needs them
 def filters(*, unix_sockets: bool = True) -> tuple[bytes, bytes]:
     """The two filter programs, as classic BPF.
 

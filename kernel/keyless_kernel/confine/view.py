@@ -31,6 +31,9 @@ _ETC = (
     "timezone",
 )
 
+#: What makes a folder a virtual environment.
+VENV_CONFIG = "pyvenv.cfg"
+
 #: Folders below the binds that may hold configuration of the trusted side.
 _MASKED = ("/usr/local/etc", "/usr/etc")
 
@@ -91,13 +94,10 @@ def interpreter_binds(
     roots: list[Path] = []
     binary = Path(executable)
     prefix = binary.parent.parent
-    config = prefix / "pyvenv.cfg"
-    if config.is_file():
+    if (prefix / VENV_CONFIG).is_file():
         roots.append(prefix)
-        for line in config.read_text().splitlines():
-            key, _, value = line.partition("=")
-            if key.strip() == "home":
-                roots.append(Path(value.strip()).resolve().parent)
+        if home := venv_home(prefix):
+            roots.append(home.resolve().parent)
     roots.append(binary.resolve().parent.parent)
     for package in packages:
         spec = importlib.util.find_spec(package)
@@ -116,6 +116,17 @@ def interpreter_binds(
         if not any(path == bind.source or path.startswith(bind.source + "/") for bind in binds):
             binds.append(Bind(path, path))
     return tuple(binds)
+
+
+def venv_home(prefix: Path) -> Path | None:
+    """The base interpreter's folder that a virtual environment names; None where it is none."""
+    config = prefix / VENV_CONFIG
+    if config.is_file():
+        for line in config.read_text(encoding="utf-8").splitlines():
+            key, _, value = line.partition("=")
+            if key.strip() == "home" and value.strip():
+                return Path(value.strip())
+    return None
 
 
 def parents(paths: list[str], covered: list[str]) -> list[str]:

@@ -218,7 +218,13 @@ async def _body(
 
 async def _both(*copies: Awaitable[None]) -> None:
     """Until each has ended, or one has failed."""
-    await _gather(copies, asyncio.FIRST_EXCEPTION)
+    tasks = [asyncio.ensure_future(copy) for copy in copies]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        for task in done:
+            task.result()
+    finally:
+        await _end(*tasks)
 
 
 async def _first_ends(answer: Awaitable[None], body: Awaitable[None]) -> None:
@@ -232,16 +238,6 @@ async def _first_ends(answer: Awaitable[None], body: Awaitable[None]) -> None:
         await main
     finally:
         await _end(main, other)
-
-
-async def _gather(copies: Sequence[Awaitable[None]], when: str) -> None:
-    tasks = [asyncio.ensure_future(copy) for copy in copies]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=when)
-        for task in done:
-            task.result()
-    finally:
-        await _end(*tasks)
 
 
 async def _end(*tasks: asyncio.Future[None]) -> None:

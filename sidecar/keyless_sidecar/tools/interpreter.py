@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from keyless_kernel.confine.view import venv_home
+
 __all__ = ["command_for"]
 
 _SYSTEM = ("/usr/", "/bin/", "/sbin/", "/lib/", "/lib64/", "/lib32/")
@@ -66,12 +68,8 @@ def _interpreter_binds(interpreter: str) -> list[str]:
         return [] if interpreter.startswith(_SYSTEM) else [interpreter]
     prefix = Path(interpreter).parent.parent
     prefixes = [prefix]
-    configuration = prefix / "pyvenv.cfg"
-    if configuration.is_file():
-        for line in configuration.read_text(encoding="utf-8").splitlines():
-            key, _, value = line.partition("=")
-            if key.strip() == "home" and value.strip():
-                prefixes.append(Path(value.strip()).parent)
+    if home := venv_home(prefix):
+        prefixes.append(home.parent)
     prefixes.append(Path(interpreter).resolve().parent.parent)
     unique = dict.fromkeys(map(str, prefixes))
     return [path for path in unique if path != "/" and not f"{path}/".startswith(_SYSTEM)]
