@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -13,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -46,8 +48,17 @@ def assert_nothing_is_left(home: Path, before: dict[int, str]) -> None:
     reap()
 
 
-def start_host() -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, str(HOST)], stdout=subprocess.PIPE, text=True)
+@contextlib.contextmanager
+def starting_host() -> Iterator[subprocess.Popen[str]]:
+    """A host that is about to start a kernel; it is killed at the end."""
+    argv = [sys.executable, str(HOST)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as host:
+        assert host.stdout is not None
+        host.stdout.readline()
+        try:
+            yield host
+        finally:
+            host.kill()
 
 
 def find(pids: dict[int, str], text: str) -> list[int]:
@@ -60,13 +71,8 @@ def test_the_process_that_holds_the_provisioner(jupyter_home: Path) -> None:
     moments = random.Random(20)
     for _ in range(KILLS):
         before = descendants()
-        with subprocess.Popen(
-            [sys.executable, str(HOST)], stdout=subprocess.PIPE, text=True
-        ) as host:
-            assert host.stdout is not None
-            host.stdout.readline()
+        with starting_host():
             time.sleep(moments.uniform(0, 1.5))
-            host.kill()
         assert_nothing_is_left(jupyter_home, before)
 
 
@@ -77,11 +83,7 @@ def test_the_supervisor(jupyter_home: Path) -> None:
     moments = random.Random(21)
     for _ in range(KILLS):
         before = descendants()
-        with subprocess.Popen(
-            [sys.executable, str(HOST)], stdout=subprocess.PIPE, text=True
-        ) as host:
-            assert host.stdout is not None
-            host.stdout.readline()
+        with starting_host() as host:
             time.sleep(moments.uniform(0.2, 1.5))
             for pid in find(descendants(host.pid), "keyless_kernel.supervisor"):
                 os.kill(pid, signal.SIGKILL)
@@ -89,7 +91,6 @@ def test_the_supervisor(jupyter_home: Path) -> None:
             while [line for line in descendants(host.pid).values() if "supervisor" not in line]:
                 assert time.monotonic() < deadline, descendants(host.pid)
                 time.sleep(0.02)
-            host.kill()
         assert wait_until_gone(before) == {}
         reap()
 

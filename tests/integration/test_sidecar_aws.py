@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import http.server
-import threading
 from collections.abc import Iterator
 
 import pytest
+from tests.support.web import Handler, serving
 
 from .conftest import StartSidecar
 
@@ -14,7 +13,7 @@ KEY_ID = "AKIAQ7ZK3M9XW2V5TB8N"
 SECRET = "Zt8mQ1xV4kW7rB2nL9cY6hJ3pD5sF0gAeR1uI2oP"
 
 
-class _Sts(http.server.BaseHTTPRequestHandler):
+class _Sts(Handler):
     seen: list[dict[str, str]]
 
     def do_POST(self) -> None:
@@ -26,25 +25,15 @@ class _Sts(http.server.BaseHTTPRequestHandler):
             b"<UserId>U</UserId><Account>123456789012</Account></GetCallerIdentityResult>"
             b"</GetCallerIdentityResponse>"
         )
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
+        self.reply(body)
 
 
 @pytest.fixture
 def sts() -> Iterator[tuple[int, list[dict[str, str]]]]:
     seen: list[dict[str, str]] = []
     handler = type("Handler", (_Sts,), {"seen": seen})
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield server.server_port, seen
-        server.shutdown()
-        thread.join()
+    with serving(handler) as port:
+        yield port, seen
 
 
 def test_the_cli_signs_with_a_key_that_never_comes_back(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import http.server
 import socket
 import threading
 from collections.abc import Iterator
 
 import pytest
 from tests.support.sidecar import SECRET, Sidecar, leaky
+from tests.support.web import Handler, serving
 
 from .conftest import StartSidecar
 
@@ -47,26 +47,15 @@ def listener() -> Iterator[Listener]:
     listening.close()
 
 
-class _Handler(http.server.BaseHTTPRequestHandler):
+class _Handler(Handler):
     def do_GET(self) -> None:
-        body = f"path={self.path}".encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
+        self.reply(f"path={self.path}".encode())
 
 
 @pytest.fixture
 def upstream() -> Iterator[int]:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield server.server_port
-        server.shutdown()
-        thread.join()
+    with serving(_Handler) as port:
+        yield port
 
 
 def test_a_listener_of_the_host_is_out_of_reach(sidecar: Sidecar, listener: Listener) -> None:
