@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+import warnings
 from typing import Any, ClassVar, cast
 
 from ipykernel.ipkernel import IPythonKernel
@@ -26,6 +27,13 @@ class KeylessKernel(IPythonKernel):
         "Use %%secure_exec TOOL for commands that need them, %keyless for what there is."
     )
 
+    def _process_children(self) -> list[Any]:
+        """None where other processes can't be seen: whoever started this kernel ends them all."""
+        try:
+            return list(super()._process_children())  # type: ignore[no-untyped-call]
+        except PermissionError:
+            return []
+
 
 class KeylessKernelApp(IPKernelApp):
     """Takes its connection from the launcher; reads and writes no connection file."""
@@ -39,6 +47,21 @@ class KeylessKernelApp(IPKernelApp):
 
     def write_connection_file(self, **kwargs: Any) -> None:
         """There is no file: cell code could read it."""
+
+    def init_control(self, context: Any) -> None:
+        """Let the debugger's socket reach the shell's in this process, without a connection.
+
+        It connects to the shell's last endpoint, which is a named socket; no filter of the landlock
+        levels lets one be connected to.
+        """
+        self.shell_socket.bind("inproc://keyless-shell")
+        super().init_control(context)  # type: ignore[no-untyped-call]
+
+    def init_iopub(self, context: Any) -> None:
+        """Without network sockets forked processes print through the descriptors: good enough."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Couldn't bind IOPub Pipe")
+            super().init_iopub(context)  # type: ignore[no-untyped-call]
 
     def init_kernel(self) -> None:
         """Make the kernel, then drop the key from the session (its HMAC object signs on)."""
@@ -60,10 +83,23 @@ def launch(connection: dict[str, Any]) -> None:
     app = KeylessKernelApp.instance(kernel_class=KeylessKernel)
     app.extensions = ["keyless"]
     app.initialize([])  # type: ignore[no-untyped-call]
+    if not _has_terminals() and app.shell is not None:
+        app.shell.system = app.shell.system_raw  # "!command" would ask for a terminal
     # The interpreter starts without it, so that no file of the workspace shadows a module before
     # the kernel runs; cells import from their folder as in any notebook.
     sys.path.insert(0, "")
     app.start()  # type: ignore[no-untyped-call]
+
+
+def _has_terminals() -> bool:
+    """Whether pseudo-terminals can be had; at the landlock levels they would be the person's."""
+    try:
+        descriptors = os.openpty()
+    except OSError:
+        return False
+    for descriptor in descriptors:
+        os.close(descriptor)
+    return True
 
 
 __all__ = ["KeylessKernel", "KeylessKernelApp", "launch"]

@@ -23,6 +23,10 @@ REFUSAL = (
 )
 
 
+#: What a kernel may change in its namespaces, besides HOME and the workspace.
+_WRITABLE = ("/tmp", "/dev/shm", "/run/keyless")  # noqa: S108 - inside the sandbox
+
+
 def main(argv: list[str] | None = None) -> int:
     """Check the surroundings and run the kernel; returns an exit status."""
     parser = argparse.ArgumentParser(prog="keyless-kernel", add_help=False)
@@ -36,6 +40,12 @@ def main(argv: list[str] | None = None) -> int:
     if _hung_up(options.lifeline_fd):
         return 3  # the supervisor died while this sandbox came up
     os.close(options.lifeline_fd)
+    # ipykernel ends when this is no longer its parent: the namespace's init, or the wrapper.
+    os.environ["JPY_PARENT_PID"] = str(os.getppid())
+    if os.getppid() == 1:
+        from keyless_kernel.confine.landlock import stack
+
+        stack([*_WRITABLE, os.environ["HOME"], os.environ["KEYLESS_WORKSPACE"]])
     connection = _read_json(options.connection_fd)
 
     from keyless_kernel.kernelapp import launch
@@ -45,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _in_sandbox() -> bool:
-    """Whether this is a fresh pid namespace with filters on, and a channel to a sidecar."""
+    """Whether this is a fresh pid namespace or a Landlock domain, with filters and a channel."""
     try:
         with open("/proc/self/status", encoding="ascii") as file:
             status = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
@@ -55,9 +65,18 @@ def _in_sandbox() -> bool:
         status.get("Seccomp") == "2"
         and status.get("NoNewPrivs") == "1"
         and int(status.get("CapEff", "1"), 16) == 0
-        and os.getppid() == 1
+        and (os.getppid() == 1 or _behind_landlock())
         and os.environ.get("KEYLESS_CHANNEL_FD", "").isdigit()
     )
+
+
+def _behind_landlock() -> bool:
+    """Whether the root folder, which everybody may list, can't be listed."""
+    try:
+        os.listdir("/")  # noqa: PTH208
+    except PermissionError:
+        return True
+    return False
 
 
 def _hung_up(descriptor: int) -> bool:

@@ -4,7 +4,8 @@
 starts a :class:`Sandbox` at it.
 """
 
-from keyless_kernel.confine.bubblewrap import Confiner
+from keyless_kernel.confine import landlock
+from keyless_kernel.confine.base import Confiner
 from keyless_kernel.confine.config import Confinement
 from keyless_kernel.confine.errors import ConfigError, ConfinementUnavailable
 from keyless_kernel.confine.probe import probe
@@ -24,5 +25,6 @@ __all__ = [
     "Sandbox",
     "WorkspaceMount",
     "interpreter_binds",
+    "landlock",
     "probe",
 ]

@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from keyless_kernel.confine import levels, seccomp, view
+from keyless_kernel.confine.base import Confiner, lowered
+from keyless_kernel.confine.cgroups import entering
 from keyless_kernel.confine.errors import ConfinementUnavailable
 from keyless_kernel.confine.memory import memory_file
 from keyless_kernel.confine.process import Confined
@@ -24,23 +26,31 @@ from keyless_kernel.confine.sandbox import WORKSPACE, Sandbox
 _TRUSTED_PATH = "/usr/bin:/bin:/usr/sbin:/sbin"
 
 
-class Confiner:
-    """Starts sandboxes at one level.  :func:`keyless_kernel.confine.probe` makes it.
+class BubblewrapConfiner(Confiner):
+    """Starts sandboxes by bubblewrap.  :func:`keyless_kernel.confine.probe` makes it.
 
     Args:
-        level: one that :data:`keyless_kernel.confine.levels.GUARANTEES` knows.
+        level: ``namespaces-root`` or ``namespaces``.
         bwrap: absolute path of bubblewrap.
         uid, gid: host ids of sandboxed processes.
         overlay: whether ``WorkspaceMount(mode="overlay")`` works here.
     """
 
     def __init__(self, *, level: str, bwrap: str, uid: int, gid: int, overlay: bool) -> None:
-        self.level = level
+        super().__init__(level=level, uid=uid, gid=gid, overlay=overlay)
         self.bwrap = bwrap
-        self.uid = uid
-        self.gid = gid
-        self.overlay = overlay
-        self.guarantees = levels.GUARANTEES[level]
+
+    def workspace_path(self, source: str) -> str:
+        """The same place in every sandbox."""
+        return WORKSPACE
+
+    def home_path(self, spec_home: str, private: str) -> str:
+        """A tmpfs."""
+        return spec_home
+
+    def temporary_path(self, private: str) -> str:
+        """A tmpfs."""
+        return "/tmp"  # noqa: S108 - inside the sandbox
 
     def spawn(
         self,
@@ -78,14 +88,17 @@ class Confiner:
             # By descriptor, since the sandbox sees the command line of its init.
             data.append(memory_file(b"\0".join(option.encode() for option in options)))
             process = subprocess.Popen(
-                [self.bwrap, "--args", str(data[-1]), "--", *self._prefix(spec), *spec.argv],
+                entering(
+                    spec.cgroup,
+                    [self.bwrap, "--args", str(data[-1]), "--", *self._prefix(spec), *spec.argv],
+                ),
                 stdin=stdin,
                 stdout=stdout,
                 stderr=stderr,
                 env=dict(spec.env),
                 cwd="/",
                 close_fds=True,
-                pass_fds=(*data, info_write, *pass_fds),
+                pass_fds=(*data, info_write, *pass_fds, *(fd for _, fd in spec.workspace_files)),
             )
             os.close(info_write)
             info_write = -1
@@ -152,11 +165,14 @@ class Confiner:
         limits = spec.limits
         prefix = [
             _trusted_program("prlimit"),
-            f"--core={_lowered(resource.RLIMIT_CORE, limits.core)}",
-            f"--fsize={_lowered(resource.RLIMIT_FSIZE, limits.file_size)}",
-            f"--nofile={_lowered(resource.RLIMIT_NOFILE, limits.open_files)}",
-            f"--nproc={_lowered(resource.RLIMIT_NPROC, limits.processes)}",
+            f"--core={lowered(resource.RLIMIT_CORE, limits.core)}",
+            f"--fsize={lowered(resource.RLIMIT_FSIZE, limits.file_size)}",
+            f"--nofile={lowered(resource.RLIMIT_NOFILE, limits.open_files)}",
         ]
+        if limits.processes:
+            prefix.append(f"--nproc={lowered(resource.RLIMIT_NPROC, limits.processes)}")
+        if limits.memory:
+            prefix.append(f"--data={lowered(resource.RLIMIT_DATA, limits.memory)}")
         if self.level == levels.NAMESPACES_ROOT:
             prefix += [_trusted_program("setpriv"), f"--reuid={self.uid}", f"--regid={self.gid}"]
             prefix += ["--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]
@@ -165,19 +181,17 @@ class Confiner:
         return [*prefix, _trusted_program("env"), "-C", spec.cwd, f"PWD={spec.cwd}"]
 
 
-def _lowered(limit: int, wanted: int) -> int:
-    """``wanted``, or less where this process's own hard limit is lower: raising is not possible."""
-    hard = resource.getrlimit(limit)[1]
-    return wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-
-
 def _workspace_arguments(spec: Sandbox) -> list[str]:
     mount = spec.workspace
     if mount is None:
         return ["--perms", "0755", "--dir", WORKSPACE]
     if mount.mode == "overlay":
-        overlay = ["--overlay", mount.upper, mount.work, WORKSPACE]
-        return ["--overlay-src", mount.source, *overlay]
+        argv = ["--overlay-src", mount.source]
+        argv += ["--overlay-src", mount.layer] if mount.layer else []
+        argv += ["--overlay", mount.upper, mount.work, WORKSPACE]
+        for path, descriptor in spec.workspace_files:
+            argv += ["--ro-bind-fd", str(descriptor), f"{WORKSPACE}/{path}"]
+        return argv
     return ["--bind" if mount.mode == "rw" else "--ro-bind", mount.source, WORKSPACE]
 
 

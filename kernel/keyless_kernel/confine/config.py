@@ -20,7 +20,8 @@ class Confinement(Configurable):
     minimum = Enum(
         LEVELS,
         default_value=NAMESPACES,
-        help="Weakest isolation level that may start; anything weaker is refused.",
+        help="Weakest isolation level that may start; weaker ones are refused. The levels without "
+        "namespaces start only where a person names one here.",
     ).tag(config=True)
     bwrap = Unicode(
         "",
@@ -30,7 +31,7 @@ class Confinement(Configurable):
         61000,
         min=1000,
         max=2**31 - 2,
-        help="User and group id of sandboxed processes (level namespaces-root).",
+        help="User and group id of sandboxed processes (as root).",
     ).tag(config=True)
     workspace = Unicode(
         "",

@@ -17,7 +17,20 @@ _SHARED = (
     "system calls filtered: no ptrace, keyrings, mounts, namespaces, io_uring, bpf",
 )
 
-#: By level; those without an entry can't be put in force by this version.
+_SHARED_LANDLOCK = (
+    "files: only its workspace and private folders can be changed; system libraries and the "
+    "interpreter can be read; nothing else can be opened",
+    "no network socket but for a tool, whose connections all end at the sidecar's gate; no named "
+    "or abstract unix socket can be connected to",
+    "no signal, trace or memory access to a process outside",
+    "system calls filtered: no ptrace, keyrings, mounts, namespaces, io_uring, bpf, shared memory",
+    "not hidden: names, sizes and times of files outside, and which process numbers are in use",
+    "not there: a file system of its own, so tools see the workspace read-only, the place for "
+    "temporary files is TMPDIR, and there are no terminals and no shared memory (multiprocessing "
+    "locks)",
+    "a process that outruns its end is hunted by a wrapper process, not ended by the kernel",
+)
+
 GUARANTEES = {
     NAMESPACES_ROOT: ("runs as a user of its own, without any capability", *_SHARED),
     NAMESPACES: (
@@ -25,7 +38,16 @@ GUARANTEES = {
         *_SHARED,
         "outside the sandbox the processes count as yours: the namespaces separate, not the uid",
     ),
+    LANDLOCK_ROOT: ("runs as a user of its own, without any capability", *_SHARED_LANDLOCK),
+    LANDLOCK: (
+        *_SHARED_LANDLOCK,
+        "the processes are yours outside too: rules and filters separate, not the uid",
+    ),
 }
+
+#: Said where Landlock is a second wall inside the namespaces, or missing.
+STACKED = "Landlock as a second wall inside: nothing but its own folders can be changed"
+NOT_STACKED = "no second wall inside: this Linux kernel has no Landlock"
 
 
 def at_least(level: str, minimum: str) -> bool:

@@ -9,14 +9,34 @@ import sys
 import tempfile
 from pathlib import Path
 
-from keyless_kernel.confine import levels
-from keyless_kernel.confine.bubblewrap import Confiner, find_bwrap
+from keyless_kernel.confine import landlock, levels
+from keyless_kernel.confine.base import Confiner
+from keyless_kernel.confine.bubblewrap import BubblewrapConfiner, find_bwrap
 from keyless_kernel.confine.config import Confinement
 from keyless_kernel.confine.errors import ConfinementUnavailable
-from keyless_kernel.confine.sandbox import Sandbox, WorkspaceMount
+from keyless_kernel.confine.landlock_confiner import LandlockConfiner
+from keyless_kernel.confine.sandbox import WORKSPACE, Bind, Sandbox, WorkspaceMount
+from keyless_kernel.confine.view import interpreter_binds
 
 #: First version of bubblewrap that mounts overlays.
 OVERLAY_SINCE = (0, 11)
+
+#: Run inside at the landlock levels: what must be out of reach is, or the level doesn't count.
+_CHECKS = """
+import os, socket
+for what in ((os.listdir, "/"), (open, "/proc/1/status"), (os.kill, os.getppid(), 0)):
+    try:
+        what[0](*what[1:])
+    except OSError:
+        continue
+    raise SystemExit(f"{what[0].__name__} was not refused")
+try:
+    socket.socket(socket.AF_INET)
+except OSError:
+    pass
+else:
+    raise SystemExit("a network socket was not refused")
+"""
 
 
 def probe(config: Confinement) -> Confiner:
@@ -27,25 +47,71 @@ def probe(config: Confinement) -> Confiner:
     """
     if sys.platform != "linux":
         raise ConfinementUnavailable(
-            f"Keyless isolates kernels by Linux namespaces; this is {sys.platform}. "
+            f"Keyless isolates kernels by Linux namespaces or Landlock; this is {sys.platform}. "
             "Run it on Linux, or in a Linux virtual machine or container"
         )
-    bwrap = find_bwrap(config.bwrap)
     root = os.geteuid() == 0
-    level = levels.NAMESPACES_ROOT if root else levels.NAMESPACES
-    if not levels.at_least(level, config.minimum):
+    strongest = levels.NAMESPACES_ROOT if root else levels.NAMESPACES
+    if not levels.at_least(strongest, config.minimum):
         raise ConfinementUnavailable(
             f"c.Confinement.minimum asks for {config.minimum!r}, but the strongest level for "
-            f"{'root' if root else 'an ordinary user'} is {level!r}"
+            f"{'root' if root else 'an ordinary user'} is {strongest!r}"
         )
-    uid = config.sandbox_uid if root else os.geteuid()
-    gid = config.sandbox_uid if root else os.getegid()
-    confiner = Confiner(level=level, bwrap=bwrap, uid=uid, gid=gid, overlay=False)
+    reasons: list[str] = []
+    for attempt in (_namespaces, _landlock):
+        try:
+            return attempt(config, root)
+        except ConfinementUnavailable as error:
+            reasons.append(str(error))
+    raise ConfinementUnavailable("; ".join(reasons))
+
+
+def _namespaces(config: Confinement, root: bool) -> Confiner:
+    bwrap = find_bwrap(config.bwrap)
+    confiner = BubblewrapConfiner(
+        level=levels.NAMESPACES_ROOT if root else levels.NAMESPACES,
+        bwrap=bwrap,
+        uid=config.sandbox_uid if root else os.geteuid(),
+        gid=config.sandbox_uid if root else os.getegid(),
+        overlay=False,
+    )
     failure = _try(confiner, None)
     if failure:
         raise ConfinementUnavailable(_explain(failure, root))
+    confiner.guarantees += (levels.STACKED if landlock.abi() else levels.NOT_STACKED,)
     if bwrap_version(bwrap) >= OVERLAY_SINCE:
         confiner.overlay = _overlay_works(confiner)
+    return confiner
+
+
+def _landlock(config: Confinement, root: bool) -> Confiner:
+    level = levels.LANDLOCK_ROOT if root else levels.LANDLOCK
+    if not levels.at_least(level, config.minimum):
+        raise ConfinementUnavailable(
+            f"without namespaces the level would be {level!r}, which starts only where "
+            f"c.Confinement.minimum = {level!r} allows it"
+        )
+    version = landlock.abi()
+    if version < landlock.ABI_NEEDED:
+        raise ConfinementUnavailable(
+            f"the level {level!r} needs Landlock {landlock.ABI_NEEDED} (Linux 6.12 or newer); "
+            + (f"this kernel has version {version}" if version else "this kernel has none")
+        )
+    confiner = LandlockConfiner(
+        level=level,
+        uid=config.sandbox_uid if root else os.geteuid(),
+        gid=config.sandbox_uid if root else os.getegid(),
+    )
+    # The interpreter itself, since there are no mounts that would bring it within reach.
+    command = (sys.executable, "-I", "-S", "-c", _CHECKS)
+    failure = _try(confiner, None, command=command, binds=interpreter_binds(sys.executable))
+    if failure:
+        raise ConfinementUnavailable(
+            f"no sandbox at the level {level!r} ({failure}); as root it takes CAP_SETUID, "
+            "CAP_SETGID and CAP_SETPCAP, and an interpreter in a folder that others may enter"
+            if root
+            else f"no sandbox at the level {level!r} ({failure})"
+        )
     return confiner
 
 
@@ -73,9 +139,16 @@ def _try(
     confiner: Confiner,
     workspace: WorkspaceMount | None,
     command: tuple[str, ...] = ("/usr/bin/true",),
+    binds: tuple[Bind, ...] = (),
 ) -> str:
     """Run ``command`` in a full sandbox; empty when it worked, else what was said."""
-    spec = Sandbox(argv=command, env={"PATH": "/usr/bin:/bin"}, workspace=workspace)
+    spec = Sandbox(
+        argv=command,
+        env={"PATH": "/usr/bin:/bin"},
+        cwd=WORKSPACE if confiner.own_folders else "/",
+        binds=binds,
+        workspace=workspace,
+    )
     with tempfile.TemporaryFile() as errors:
         try:
             confined = confiner.spawn(

@@ -1,4 +1,8 @@
-"""A running sandbox: the bubblewrap process outside and its pid namespace's init inside."""
+"""A running sandbox, as the process that started it holds it.
+
+:class:`Confined` is bubblewrap and its pid namespace's init; :class:`Jailed` is the wrapper process
+of the landlock levels.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,9 @@ import os
 import signal
 import subprocess
 from pathlib import Path
+
+#: Seconds that a wrapper may take to end a whole tree of processes.
+_END_TIMEOUT = 20.0
 
 
 class Confined:
@@ -62,3 +69,47 @@ class Confined:
             return [int(pid) for pid in path.read_text().split()]
         except (FileNotFoundError, ProcessLookupError):
             return []
+
+
+class Jailed(Confined):
+    """A sandbox of the landlock levels.
+
+    ``process`` is the wrapper (:mod:`keyless_kernel.confine.jail`), and init as far as there is
+    one: it has the command's exit status and ends last, after everything in the sandbox.
+
+    Args:
+        process: the wrapper.
+        control: write end of its control pipe, which is taken over.  Its closing ends all.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], control: int) -> None:
+        super().__init__(process, process.pid)
+        self._control = control
+
+    def kill(self) -> None:
+        """End everything in the sandbox, now.  Safe to call again."""
+        self._order(0)
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the sandboxed command itself, if it still runs."""
+        self._order(number)
+
+    def close(self) -> None:
+        """Kill what is left, reap it and free the descriptors."""
+        if self._control >= 0:
+            os.close(self._control)
+            self._control = -1
+        try:
+            self.process.wait(timeout=_END_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            # Its command dies with it, and the supervisor kills whatever else comes to it then.
+            self.process.kill()
+            self.process.wait()
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
+
+    def _order(self, number: int) -> None:
+        if self._control >= 0:
+            with contextlib.suppress(BrokenPipeError):
+                os.write(self._control, bytes([number]))

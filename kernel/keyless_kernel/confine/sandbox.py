@@ -27,13 +27,15 @@ class WorkspaceMount:
     """How the workspace appears at :data:`WORKSPACE`.
 
     ``overlay`` leaves ``source`` untouched: what is written lands in ``upper``; ``work`` is an
-    empty folder on the same file system as ``upper``.
+    empty folder on the same file system as ``upper``.  What is in ``layer`` lies over ``source``
+    and below ``upper``.
     """
 
     source: str
     mode: Literal["rw", "ro", "overlay"]
     upper: str = ""
     work: str = ""
+    layer: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +44,10 @@ class Limits:
 
     file_size: int = 8 * 1024**3
     open_files: int = 8192
+    #: Of the sandbox's user; 0 where a control group counts the sandbox's own.
     processes: int = 4096
+    #: Private memory of each process; 0 for no limit.
+    memory: int = 0
     #: 1 and not 0: only then a core dump is not piped to the host's handler either.
     core: int = 1
     #: Size of each tmpfs (HOME, /tmp, /dev/shm).
@@ -60,10 +65,19 @@ class Sandbox:
         binds: host paths beyond the system's own libraries.
         files: path inside and content of small read-only files.
         workspace: how the workspace appears, if it does.
+        workspace_files: relative path and descriptor of files that are shown in the workspace,
+            read-only, whatever lies there.  The overlay's ``layer`` must hold an empty file at each
+            path: so no link of the workspace can lead the mount elsewhere.
         proc: whether there is a /proc.  Tools that hold a credential in their environment run
             without, so that no file name leads to it.
         home: a tmpfs of its own.
         unix_sockets: whether the command may make AF_UNIX sockets.
+        private: host folder, made and removed by the caller, that HOME and TMPDIR lie in where
+            sandboxes have no file system of their own.
+        gate_port: TCP port on 127.0.0.1 that the command may connect to, where sandboxes have no
+            network of their own; 0: none, and no TCP socket at all.
+        gate_token: what each of these connections begins with; the command doesn't see it.
+        cgroup: ``cgroup.procs`` files into which it is put before anything of it runs.
     """
 
     argv: tuple[str, ...]
@@ -72,7 +86,12 @@ class Sandbox:
     binds: tuple[Bind, ...] = ()
     files: tuple[tuple[str, bytes], ...] = ()
     workspace: WorkspaceMount | None = None
+    workspace_files: tuple[tuple[str, int], ...] = ()
     proc: bool = True
     home: str = "/home/keyless"
     unix_sockets: bool = True
     limits: Limits = Limits()
+    private: str = ""
+    gate_port: int = 0
+    gate_token: bytes = dataclasses.field(default=b"", repr=False)
+    cgroup: tuple[str, ...] = ()

@@ -12,6 +12,7 @@ import errno
 import functools
 import os
 import socket
+from typing import Any
 
 from keyless_kernel.confine.errors import ConfinementUnavailable
 
@@ -89,17 +90,44 @@ def filters(*, unix_sockets: bool = True) -> tuple[bytes, bytes]:
     Raises:
         ConfinementUnavailable: libseccomp is missing.
     """
+    seccomp = library()
+    families: set[int] = {socket.AF_INET, socket.AF_INET6}
+    if unix_sockets:
+        families.add(socket.AF_UNIX)
+    return number_program(seccomp), export(argument_rules(seccomp, families))
+
+
+def library() -> Any:
+    """libseccomp's module.
+
+    Raises:
+        ConfinementUnavailable: it is missing.
+    """
     try:
-        import pyseccomp as seccomp
+        import pyseccomp
     except (ImportError, OSError, RuntimeError) as error:
         raise ConfinementUnavailable(
             f"libseccomp is missing ({error}); on Debian: apt-get install libseccomp2"
         ) from None
+    return pyseccomp
+
+
+def number_program(seccomp: Any) -> bytes:
+    """The first program: system calls by number."""
     numbers = seccomp.SyscallFilter(seccomp.ERRNO(errno.ENOSYS))
     for name in sorted(ALLOWED):
         if seccomp.resolve_syscall(seccomp.system_arch(), name) >= 0:
             numbers.add_rule(seccomp.ALLOW, name)
+    return export(numbers)
 
+
+def argument_rules(seccomp: Any, families: set[int]) -> Any:
+    """What the second program refuses at every level; more may be added.
+
+    Args:
+        seccomp: the library.
+        families: those that sockets may have (``socketpair`` always AF_UNIX as well).
+    """
     arguments = seccomp.SyscallFilter(seccomp.ALLOW)
 
     def refuse(error: int, name: str, *comparisons: object) -> None:
@@ -111,11 +139,10 @@ def filters(*, unix_sockets: bool = True) -> tuple[bytes, bytes]:
         refuse(errno.EPERM, "clone", seccomp.Arg(0, masked, flag, flag))
     for request in _TERMINAL_INJECTION:
         refuse(errno.EPERM, "ioctl", seccomp.Arg(1, masked, _MASK32, request))
-    allowed = {socket.AF_INET, socket.AF_INET6} | ({socket.AF_UNIX} if unix_sockets else set())
     for call in ("socket", "socketpair"):
-        families = allowed | {socket.AF_UNIX} if call == "socketpair" else allowed
+        allowed = families | {socket.AF_UNIX} if call == "socketpair" else families
         for family in range(_HIGHEST_FAMILY + 1):
-            if family in families:
+            if family in allowed:
                 continue
             # libzmq aborts on EAFNOSUPPORT for netlink
             code = errno.EOPNOTSUPP if family == socket.AF_NETLINK else errno.EAFNOSUPPORT
@@ -123,13 +150,13 @@ def filters(*, unix_sockets: bool = True) -> tuple[bytes, bytes]:
         refuse(errno.EAFNOSUPPORT, call, seccomp.Arg(0, greater, _HIGHEST_FAMILY))
     for persona in _WEAK_PERSONALITIES:
         refuse(errno.EPERM, "personality", seccomp.Arg(0, masked, persona, persona))
-    return _export(numbers), _export(arguments)
+    return arguments
 
 
-def _export(program: object) -> bytes:
+def export(program: Any) -> bytes:
     """The program as bytes, by way of an anonymous file (libseccomp writes to descriptors)."""
     descriptor = os.memfd_create("seccomp")
     with os.fdopen(descriptor, "w+b") as file:
-        program.export_bpf(file)  # type: ignore[attr-defined]
+        program.export_bpf(file)
         file.seek(0)
         return file.read()

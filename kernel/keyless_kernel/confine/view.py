@@ -58,6 +58,31 @@ def system_arguments() -> list[str]:
     return arguments
 
 
+def system_folders() -> list[str]:
+    """The same view as single folders, without the masked ones (for rules instead of mounts)."""
+    folders: list[str] = []
+    for name in ("usr", *_SYSTEM):
+        path = Path("/") / name
+        if path.is_dir() and not path.is_symlink():
+            folders += _without_masked(path)
+    return folders
+
+
+def _without_masked(folder: Path) -> list[str]:
+    masked = [Path(path) for path in _MASKED]
+    if folder in masked:
+        return []
+    if not any(folder in path.parents for path in masked):
+        return [str(folder)]
+    return [name for path in sorted(folder.iterdir()) for name in _without_masked(path)]
+
+
+def etc_paths(further: tuple[str, ...] = ()) -> list[str]:
+    """What programs need from /etc, resolved."""
+    paths = (Path("/etc") / name for name in (*_ETC, *further))
+    return [str(path.resolve()) for path in paths if path.exists()]
+
+
 def mask_arguments(bind: Bind) -> list[str]:
     """Hide the Jupyter configuration that an environment may hold in its ``etc`` folder."""
     if not bind.writable and (Path(bind.source) / "etc" / "jupyter").is_dir():

@@ -1,0 +1,55 @@
+"""Sandboxes of the landlock levels, made directly, for the tests of their parts."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from keyless_kernel.confine import Confined, Confiner, Sandbox
+from keyless_kernel.confine.landlock_confiner import LandlockConfiner
+
+#: The system's own, which the sandbox's user can reach wherever the tests' one lies.
+PYTHON = "/usr/bin/python3"
+
+
+def landlock_confiner() -> LandlockConfiner:
+    """That of this process's user, whether or not a stronger level works here."""
+    if os.geteuid() == 0:
+        return LandlockConfiner(level="landlock-root", uid=61000, gid=61000)
+    return LandlockConfiner(level="landlock", uid=os.geteuid(), gid=os.getegid())
+
+
+@contextmanager
+def folder_for(confiner: Confiner) -> Iterator[Path]:
+    """A folder of the sandbox's user."""
+    with tempfile.TemporaryDirectory(prefix="kl-ws-") as name:
+        os.chown(name, confiner.uid, confiner.gid)
+        yield Path(name)
+
+
+def start(confiner: Confiner, code: str, output: int, **options: Any) -> Confined:
+    """Start Python code in a sandbox; both its outputs go to a descriptor."""
+    argv = (PYTHON, "-I", "-S", "-c", textwrap.dedent(code))
+    options = {"cwd": "/", "env": {"PATH": "/usr/bin:/bin"}, **options}
+    return confiner.spawn(
+        Sandbox(argv=argv, **options), stdin=subprocess.DEVNULL, stdout=output, stderr=output
+    )
+
+
+def run(confiner: Confiner, code: str, **options: Any) -> Any:
+    """Run Python code in a sandbox; what it prints is parsed as JSON."""
+    with tempfile.TemporaryFile() as output:
+        confined = start(confiner, code, output.fileno(), **options)
+        status = confined.process.wait(timeout=30)
+        confined.close()
+        output.seek(0)
+        text = output.read().decode()
+    assert status == 0, text
+    return json.loads(text)
