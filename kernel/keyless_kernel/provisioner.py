@@ -25,8 +25,10 @@ from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 from jupyter_core.paths import jupyter_config_dir, jupyter_runtime_dir
 
 from keyless_kernel.confine import ConfigError, Confinement
+from keyless_kernel.confine.cgroups import sweep
 from keyless_kernel.confine.config import section_from
 from keyless_kernel.confine.folders import remove_tree
+from keyless_kernel.confine.limits import Limits
 from keyless_kernel.confine.settings import (
     MemoryCredential,
     SidecarSettings,
@@ -34,7 +36,6 @@ from keyless_kernel.confine.settings import (
     load_config,
     plain,
 )
-from keyless_kernel.supervisor import SOCKETS
 from keyless_kernel.wire import LaunchSpec, line, split_lines
 
 #: Longest path that an AF_UNIX address may have.
@@ -65,6 +66,10 @@ class KeylessProvisioner(LocalProvisioner):
     _exit_code: int | None = None
     _running = False
     _spec: LaunchSpec | None = None
+    _turn: asyncio.Lock | None = None
+    _events: list[dict[str, Any]]
+    #: Folder outside of the runtime folder that the supervisor made, where it had to.
+    _apart = ""
 
     # ------------------------------------------------------------------ start
 
@@ -80,6 +85,7 @@ class KeylessProvisioner(LocalProvisioner):
         try:
             config = load_config()
             confinement = section_from(Confinement, config)
+            section_from(Limits, config)
         except ConfigError as error:
             raise KernelStartRefused(str(error)) from None
         runtime = self._runtime_dir()
@@ -87,7 +93,7 @@ class KeylessProvisioner(LocalProvisioner):
         manager.cache_ports = False
         manager.ip = str(runtime / "s" / "k")
         kwargs = await super().pre_launch(**kwargs)
-        inside = dict(self.connection_info, ip=f"{SOCKETS}/k")
+        inside = dict(self.connection_info)
         inside["key"] = (
             inside["key"].decode() if isinstance(inside["key"], bytes) else inside["key"]
         )
@@ -118,6 +124,7 @@ class KeylessProvisioner(LocalProvisioner):
             workspace=str(folder),
             ephemeral=not workspace,
             confinement=plain(config).get("Confinement", {}),
+            limits=plain(config).get("Limits", {}),
             kernel_env=_kernel_environment(confinement, environment),
             start_timeout=float(confinement.sidecar_start_timeout),
             private=[
@@ -132,6 +139,12 @@ class KeylessProvisioner(LocalProvisioner):
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
         """Start (or restart) the kernel; the supervisor stays over restarts."""
+        # Restarts that overlap (somebody clicks twice) take turns: the last one's kernel stays.
+        async with self._turns():
+            await self._launch()
+        return self.connection_info
+
+    async def _launch(self) -> None:
         if self._spec is None:
             raise KernelStartRefused("launch_kernel was called before pre_launch")
         if self._supervisor is None or self._supervisor.poll() is not None:
@@ -149,12 +162,21 @@ class KeylessProvisioner(LocalProvisioner):
             # Nobody calls cleanup() when launching fails.
             await self._end()
             raise
+        self._exit_code = None
         self._running = True
         self.level = event["level"]
         self.pid = event["pid"]
-        self.cwd = self._spec.workspace
-        self.log.info("Keyless kernel %s runs at level %s", self.kernel_id, self.level)
-        return self.connection_info
+        self.cwd = event["workspace"]
+        self._apart = event["apart"]
+        self.log.info(
+            "Keyless kernel %s runs at level %s, %s", self.kernel_id, self.level, event["limits"]
+        )
+
+    def _turns(self) -> asyncio.Lock:
+        """Held by whoever asks the supervisor for something and waits for the answer."""
+        if self._turn is None:
+            self._turn = asyncio.Lock()
+        return self._turn
 
     def _start_supervisor(self) -> None:
         ours, theirs = socket.socketpair()
@@ -172,6 +194,7 @@ class KeylessProvisioner(LocalProvisioner):
             self._control.close()
         self._control = ours
         self._buffer = bytearray()
+        self._events = []
 
     def _runtime_dir(self) -> Path:
         """``<jupyter runtime dir>/keyless/<kernel id>``, or a short one where that is too long."""
@@ -196,21 +219,29 @@ class KeylessProvisioner(LocalProvisioner):
         finally:
             self._control.setblocking(False)
 
-    def _receive(self) -> list[dict[str, Any]]:
+    def _receive(self) -> None:
+        """Take in what the supervisor said; answers wait in ``_events`` for whoever asked."""
         if self._control is None:
-            return []
+            return
         with contextlib.suppress(BlockingIOError, ConnectionResetError):
             self._buffer += self._control.recv(1 << 16)
         messages = split_lines(self._buffer)
         for message in messages:
             if message["event"] == "exited":
                 self._exit_code = int(message["code"])
-        return messages
+                if message.get("reason"):
+                    self.log.warning("Keyless kernel %s: %s", self.kernel_id, message["reason"])
+            elif message["event"] == "notice":
+                self.log.warning("Keyless kernel %s: %s", self.kernel_id, message["text"])
+            else:
+                self._events.append(message)
 
     async def _wait_for(self, events: tuple[str, ...], timeout: float) -> dict[str, Any]:
         deadline = asyncio.get_running_loop().time() + timeout
         while asyncio.get_running_loop().time() < deadline:
-            for message in self._receive():
+            self._receive()
+            while self._control is not None and self._events:
+                message = self._events.pop(0)
                 if message["event"] in events:
                     return message
             if self._supervisor is None or self._supervisor.poll() is not None:
@@ -260,11 +291,13 @@ class KeylessProvisioner(LocalProvisioner):
 
     async def cleanup(self, restart: bool = False) -> None:
         """Called after the kernel's end: on a restart only the processes go, else everything."""
-        if restart:
-            self._send({"op": "stop"})
-            await self._wait_for(("stopped",), timeout=_END_TIMEOUT)
-        else:
-            await self._end()
+        async with self._turns():
+            if restart:
+                self._send({"op": "stop"})
+                await self._wait_for(("stopped",), timeout=_END_TIMEOUT)
+                self._running = False  # for another one that waits for the same kernel's end
+            else:
+                await self._end()
 
     async def _end(self) -> None:
         """End the supervisor, and with it all that belongs to this kernel."""
@@ -285,6 +318,9 @@ class KeylessProvisioner(LocalProvisioner):
             remove_tree(self._spec.runtime_dir)
             if self._spec.ephemeral:
                 remove_tree(self._spec.workspace)
+            if self._apart:
+                remove_tree(self._apart)
+            sweep()
         self._running = False
         self._spec = None
 

@@ -36,12 +36,16 @@ from keyless_kernel.confine import (
     probe,
     view,
 )
+from keyless_kernel.confine.cgroups import NoGroup
+from keyless_kernel.confine.config import section_from
 from keyless_kernel.confine.folders import remove_tree
+from keyless_kernel.confine.limits import Limits
 from keyless_kernel.confine.memory import memory_file
+from keyless_kernel.confine.metering import Limiter
+from keyless_kernel.guard import Guard
+from keyless_kernel.places import Places, Unusable, environment, prepare
 from keyless_kernel.wire import LaunchSpec, line, split_lines
 
-#: Where the kernel's sockets lie in the sandbox.
-SOCKETS = "/run/keyless"
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_DUMPABLE = 4
 #: Seconds that a sidecar gets to write its last record.
@@ -67,6 +71,12 @@ class Supervisor:
         self._kernel_lifeline = -1
         self._kernel_log = -1
         self._logged = 0
+        self._places: Places | None = None
+        self._limiter: Limiter | None = None
+        self._guard: Guard | None = None
+        #: Write end of what the kernel's magics print as warnings; and what the next one is told.
+        self._notices = -1
+        self._ended_for = ""
         self._wakeup, wakeup_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wakeup_write, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -80,13 +90,15 @@ class Supervisor:
             watched = [self._control.fileno(), self._wakeup]
             if self._kernel_log >= 0:
                 watched.append(self._kernel_log)
-            ready, _, _ = select.select(watched, [], [])
+            patience = self._guard.left() if self._guard and self._kernel else None
+            ready, _, _ = select.select(watched, [], [], patience)
             if self._wakeup in ready:
                 with contextlib.suppress(BlockingIOError):
                     os.read(self._wakeup, 4096)
                 self._reap()
             if self._kernel_log in ready:
                 self._copy_log()
+            self._look()
             if self._control.fileno() in ready:
                 messages = self._receive()
                 if messages is None:
@@ -120,7 +132,7 @@ class Supervisor:
         if operation == "launch":
             try:
                 self._launch(msgspec.convert(message["spec"], LaunchSpec))
-            except (ConfinementUnavailable, LaunchFailed, OSError) as error:
+            except (ConfinementUnavailable, LaunchFailed, NoGroup, OSError) as error:
                 self._stop()
                 self._send({"event": "failed", "error": str(error)})
         elif operation == "signal" and self._kernel:
@@ -137,39 +149,40 @@ class Supervisor:
         self._stop()
         self._spec = spec
         confiner = probe(Confinement(config=Config({"Confinement": spec.confinement})))
-        runtime = Path(spec.runtime_dir)
-        self._prepare_folders(spec, confiner, runtime)
+        try:
+            places = prepare(
+                confiner,
+                Path(spec.runtime_dir),
+                spec.workspace,
+                ephemeral=spec.ephemeral,
+                apart=self._places.apart if self._places else "",
+            )
+        except Unusable as error:
+            raise LaunchFailed(str(error)) from None
+        self._places = places
+        self._limiter = Limiter.find()
+        limits = section_from(Limits, {"Limits": spec.limits})
+        private = "" if confiner.own_folders else places.private
+        self._guard = Guard(limits, self._limiter, places.workspace, confiner.level, private)
         kernel_end, sidecar_end = socket.socketpair()
         with kernel_end, sidecar_end:
-            self._start_sidecar(spec, sidecar_end)
-            self._start_kernel(spec, confiner, kernel_end)
-        self._send({"event": "launched", "level": confiner.level, "pid": self._kernel_pid()})
-
-    def _prepare_folders(self, spec: LaunchSpec, confiner: Confiner, runtime: Path) -> None:
-        sockets = runtime / "s"
-        remove_tree(sockets)
-        remove_tree(runtime / "scratch")
-        sockets.mkdir(mode=0o700, parents=True)
-        (runtime / "scratch").mkdir(mode=0o700)
-        runtime.chmod(0o700)
-        os.chown(sockets, confiner.uid, confiner.gid)
-        workspace = Path(spec.workspace)
-        if not workspace.exists():
-            workspace.mkdir(mode=0o700, parents=True)
-            os.chown(workspace, confiner.uid, confiner.gid)
-        status = workspace.stat()
-        writable = status.st_mode & 0o002 or (
-            status.st_uid == confiner.uid and status.st_mode & 0o200
+            self._start_sidecar(spec, places, sidecar_end)
+            self._start_kernel(spec, confiner, places, kernel_end, self._guard)
+        self._send(
+            {
+                "event": "launched",
+                "level": confiner.level,
+                "limits": self._limiter.mechanism,
+                "pid": self._kernel_pid(),
+                "workspace": places.workspace,
+                "apart": places.apart,
+            }
         )
-        if not writable:
-            raise LaunchFailed(
-                f"the workspace {workspace} belongs to user {status.st_uid}, but kernels run as "
-                f"user {confiner.uid}; run: chown -R {confiner.uid}:{confiner.gid} {workspace}"
-            )
 
-    def _start_sidecar(self, spec: LaunchSpec, channel: socket.socket) -> None:
+    def _start_sidecar(self, spec: LaunchSpec, places: Places, channel: socket.socket) -> None:
+        its_own = {"workspace": places.workspace, "scratch": places.scratch}
         # In memory: credentials that a host registered, and a passphrase, must not reach a disk.
-        settings = memory_file(json.dumps(spec.settings).encode())
+        settings = memory_file(json.dumps({**spec.settings, **its_own}).encode())
         lifeline_read, self._sidecar_lifeline = os.pipe2(os.O_CLOEXEC)
         status_read, status_write = os.pipe2(os.O_CLOEXEC)
         descriptors = (settings, channel.fileno(), status_write, lifeline_read)
@@ -195,14 +208,17 @@ class Supervisor:
     def _read_status(self, descriptor: int, timeout: float) -> dict[str, Any]:
         """The sidecar's one status line; gives up when the provisioner goes or time is over."""
         deadline = time.monotonic() + timeout
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        # Only its end counts now; what it says (a kill, say) has its turn after the launch.
+        poll.register(self._control, select.POLLRDHUP)
         data = b""
         while not data.endswith(b"\n"):
             left = deadline - time.monotonic()
-            watched = [descriptor, self._control.fileno()]
-            ready = select.select(watched, [], [], max(left, 0))[0] if left > 0 else []
+            ready = [number for number, _ in poll.poll(max(left * 1000, 0))] if left > 0 else []
             if not ready:
                 raise LaunchFailed(f"the sidecar did not start within {timeout:g} s")
-            if descriptor not in ready:  # nothing else is sent during a launch: this is the end
+            if descriptor not in ready:
                 raise LaunchFailed("the server went away")
             chunk = os.read(descriptor, 65536)
             if not chunk:
@@ -211,30 +227,51 @@ class Supervisor:
         answer: dict[str, Any] = json.loads(data)
         return answer
 
-    def _start_kernel(self, spec: LaunchSpec, confiner: Confiner, channel: socket.socket) -> None:
+    def _start_kernel(
+        self,
+        spec: LaunchSpec,
+        confiner: Confiner,
+        places: Places,
+        channel: socket.socket,
+        guard: Guard,
+    ) -> None:
         binds = interpreter_binds(spec.python, packages=("keyless", "keyless_kernel"))
         extra = tuple(Bind(path, path) for path in spec.confinement.get("read_only_paths", []))
         view.refuse_exposure((*binds, *extra), spec.private)
         if not spec.ephemeral:
-            view.refuse_exposure((Bind(spec.workspace, spec.workspace),), spec.private)
-        sockets = Bind(str(Path(spec.runtime_dir) / "s"), SOCKETS, writable=True)
+            view.refuse_exposure((Bind(places.workspace, places.workspace),), spec.private)
+        sockets = Bind(places.sockets, places.sockets_inside, writable=True)
         lifeline_read, self._kernel_lifeline = os.pipe2(os.O_CLOEXEC)
         self._kernel_log, log_write = os.pipe2(os.O_CLOEXEC)
         self._logged = 0
         # A pipe: the kernel can read its connection only once.
         read_end, write_end = os.pipe2(os.O_CLOEXEC)
-        os.write(write_end, json.dumps(spec.connection).encode())
+        inside = {**spec.connection, "ip": f"{places.sockets_inside}/k"}
+        os.write(write_end, json.dumps(inside).encode())
         os.close(write_end)
-        environment = {**spec.kernel_env, "KEYLESS_CHANNEL_FD": str(channel.fileno())}
+        notices, self._notices = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        if self._ended_for:
+            self._tell(f"Before its restart, {self._ended_for}.")
+            self._ended_for = ""
+        variables = {
+            **spec.kernel_env,
+            **environment(confiner, places),
+            "KEYLESS_CHANNEL_FD": str(channel.fileno()),
+            "KEYLESS_NOTICE_FD": str(notices),
+        }
         sandbox = Sandbox(
             argv=(
                 spec.python,
                 *("-P", "-m", "keyless_kernel.launcher"),
                 *("--connection-fd", str(read_end), "--lifeline-fd", str(lifeline_read)),
             ),
-            env=environment,
+            env=variables,
+            cwd=confiner.workspace_path(places.workspace),
             binds=(*binds, *extra, sockets),
-            workspace=WorkspaceMount(spec.workspace, "rw"),
+            workspace=WorkspaceMount(places.workspace, "rw"),
+            private=places.private,
+            limits=guard.process_limits,
+            cgroup=guard.entry,
         )
         try:
             self._kernel = confiner.spawn(
@@ -242,10 +279,10 @@ class Supervisor:
                 stdin=subprocess.DEVNULL,
                 stdout=log_write,
                 stderr=log_write,
-                pass_fds=(read_end, lifeline_read, channel.fileno()),
+                pass_fds=(read_end, lifeline_read, channel.fileno(), notices),
             )
         finally:
-            for descriptor in (read_end, lifeline_read, log_write):
+            for descriptor in (read_end, lifeline_read, log_write, notices):
                 os.close(descriptor)
 
     def _kernel_pid(self) -> int:
@@ -265,14 +302,42 @@ class Supervisor:
             if self._kernel and found.si_pid == self._kernel.process.pid:
                 code = self._kernel.process.wait()
                 self._copy_log()
-                self._stop()
-                self._send({"event": "exited", "code": code})
+                if self._guard and not self._ended_for:
+                    self._ended_for = self._guard.last_words(self._kernel.init_pid, code)
+                reason = self._ended_for
+                self._stop(reason)
+                self._send({"event": "exited", "code": code, "reason": reason})
             elif self._sidecar and found.si_pid == self._sidecar.pid:
                 self._sidecar.wait()
                 self._sidecar = None
+                self._sweep_groups()
             else:
                 os.waitpid(found.si_pid, 0)
         self._kill_orphans()
+
+    def _look(self) -> None:
+        """End the kernel where it is beyond a limit, and say why."""
+        if self._guard is None or self._kernel is None:
+            return
+        finding = self._guard.look(self._kernel.init_pid)
+        if finding is None:
+            return
+        if finding.fatal:
+            self._ended_for = finding.text
+            self._kernel.kill()
+        else:
+            self._tell(f"{finding.text[0].upper()}{finding.text[1:]}.")
+            self._send({"event": "notice", "text": finding.text})
+
+    def _tell(self, text: str) -> None:
+        """Let the kernel's magics print a warning; one that isn't read doesn't matter."""
+        with contextlib.suppress(OSError):
+            os.write(self._notices, text.encode() + b"\n")
+
+    def _sweep_groups(self) -> None:
+        """Remove the control groups of a sidecar that was killed, with what runs in them."""
+        if self._limiter:
+            self._limiter.sweep()
 
     def _kill_orphans(self) -> None:
         """Kill children that are not ours: a dead sidecar's, or a dead bubblewrap's."""
@@ -304,12 +369,19 @@ class Supervisor:
 
     # ------------------------------------------------------------------ end
 
-    def _stop(self) -> None:
-        """End kernel and sidecar; folders stay."""
+    def _stop(self, reason: str = "") -> None:
+        """End kernel and sidecar; folders stay.
+
+        Args:
+            reason: why the kernel had to end, for the audit.
+        """
         if self._kernel:
             self._kernel.close()
             self._kernel = None
         if self._sidecar_lifeline >= 0:
+            if reason:
+                with contextlib.suppress(OSError):
+                    os.write(self._sidecar_lifeline, reason.encode() + b"\n")
             os.close(self._sidecar_lifeline)
             self._sidecar_lifeline = -1
         if self._sidecar:
@@ -319,11 +391,15 @@ class Supervisor:
                 self._sidecar.kill()
                 self._sidecar.wait()
             self._sidecar = None
-        for name in ("_kernel_lifeline", "_kernel_log"):
+        for name in ("_kernel_lifeline", "_kernel_log", "_notices"):
             if getattr(self, name) >= 0:
                 os.close(getattr(self, name))
                 setattr(self, name, -1)
         self._sweep()
+        if self._guard:
+            self._guard.close()
+            self._guard = None
+        self._sweep_groups()
 
     def _sweep(self) -> None:
         """Kill and reap until no child is left."""
@@ -341,6 +417,8 @@ class Supervisor:
         self._stop()
         if self._spec is None:
             return
+        if self._places:
+            self._places.remove()
         with contextlib.suppress(OSError):
             Path(self._spec.connection_file).unlink()
         ours = [self._spec.runtime_dir, *([self._spec.workspace] if self._spec.ephemeral else [])]

@@ -32,6 +32,8 @@ class LaunchSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     start_timeout: float
     #: Folders that no sandbox may show.
     private: list[str]
+    #: ``c.Limits``.
+    limits: dict[str, Any] = {}
 
     def __repr__(self) -> str:
         return f"LaunchSpec({self.runtime_dir!r})"

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from keyless.protocol.frames import ProtocolError, encode, request_reader
 from keyless.protocol.messages import (
+    MAX_STDIN_BYTES,
     PROTOCOL_VERSION,
     Cancel,
     Credit,
@@ -32,6 +33,8 @@ from keyless_sidecar.flow import Flow, FlowError
 _READ = 64 * 1024
 #: Bytes of replies that may wait in this process for the kernel side to read.
 _HIGH_WATER = 512 * 1024
+#: Bytes of standard input that may be held for all requests together.
+MAX_STDIN_HELD = 4 * MAX_STDIN_BYTES
 
 Send = Callable[[Reply], Awaitable[None]]
 
@@ -137,15 +140,24 @@ class Channel:
     async def _on_exec(self, request: Exec) -> None:
         if len(self._flows) >= self._most:
             message = f"{self._most} commands are under way; wait for one of them to end."
-            await self.send(
-                await self._service.refuse(request, "InvalidRequest", message, "request.many")
+            await self._refuse(request, message, "request.many")
+            return
+        held = sum(flow.request.stdin_size or 0 for flow in self._flows.values())
+        if held + (request.stdin_size or 0) > MAX_STDIN_HELD:
+            message = (
+                f"The commands under way hold {held} bytes of standard input, and {MAX_STDIN_HELD} "
+                "is the limit for all; wait for one of them to end."
             )
+            await self._refuse(request, message, "request.stdin")
             return
         flow = Flow(request)
         self._flows[request.id] = flow
         task = asyncio.create_task(self._run(flow))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _refuse(self, request: Exec, message: str, rule: str) -> None:
+        await self.send(await self._service.refuse(request, "InvalidRequest", message, rule))
 
     async def _on_stdin(self, message: Stdin) -> None:
         # A request that was refused already may still be sent its input: that goes nowhere.

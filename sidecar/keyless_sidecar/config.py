@@ -17,6 +17,7 @@ from traitlets.config import Configurable
 
 from keyless_kernel.confine import ConfigError, Confinement
 from keyless_kernel.confine.config import section_from
+from keyless_kernel.confine.limits import Limits
 from keyless_sidecar.execution.destinations import BadDestination, parse_authority, parse_url
 
 __all__ = ["Audit", "ConfigInvalid", "Configuration", "Egress", "Tools", "Vault", "build"]
@@ -87,6 +88,7 @@ class Configuration:
     tools: Tools
     egress: Egress
     confinement: Confinement
+    limits: Limits
 
 
 _SECTIONS: dict[str, type[Configurable]] = {
@@ -95,6 +97,7 @@ _SECTIONS: dict[str, type[Configurable]] = {
     "Tools": Tools,
     "Egress": Egress,
     "Confinement": Confinement,
+    "Limits": Limits,
 }
 
 
@@ -119,6 +122,7 @@ def build(values: Mapping[str, Mapping[str, Any]]) -> Configuration:
             section_from(Tools, values),
             section_from(Egress, values),
             section_from(Confinement, values),
+            section_from(Limits, values),
         )
     except ConfigError as error:
         raise ConfigInvalid(f"{error}.") from None

@@ -19,17 +19,19 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
 from keyless_kernel.confine import ConfinementUnavailable, Confiner, probe
+from keyless_kernel.confine.bubblewrap import find_bwrap
 from keyless_kernel.confine.settings import SidecarSettings
 from keyless_sidecar.audit import AuditLog, AuditUnavailable
 from keyless_sidecar.channel import Channel
 from keyless_sidecar.config import ConfigInvalid, Configuration, build
 from keyless_sidecar.dispatch import Violation
+from keyless_sidecar.execution.budget import ToolLimits
 from keyless_sidecar.execution.child import Spawner
 from keyless_sidecar.execution.command import Commands
 from keyless_sidecar.execution.outputs import OutputLimits
@@ -38,6 +40,8 @@ from keyless_sidecar.execution.planning import Planner
 from keyless_sidecar.execution.runner import Runner
 from keyless_sidecar.hardening import HardeningError, harden
 from keyless_sidecar.keeper import Keeper
+from keyless_sidecar.own_code import ChangeableCode, own_places, require_fixed, require_isolated
+from keyless_sidecar.own_filter import restrict
 from keyless_sidecar.status import StatusReporter
 from keyless_sidecar.tools import Tool, ToolConfigError, load_tools
 from keyless_sidecar.vault import Vault, VaultError, open_vault
@@ -45,6 +49,8 @@ from keyless_sidecar.workspace import WorkspaceError, WorkspaceRoot
 
 #: Seconds for all requests to end when the sidecar stops.
 STOP_TIMEOUT = 10.0
+#: Seconds for the supervisor to close the lifeline after the kernel has closed the channel.
+LAST_WORDS_TIMEOUT = 0.5
 EXIT_NOT_STARTED, EXIT_VIOLATION, EXIT_HELD_UP = 1, 3, 4
 
 _log = logging.getLogger(__name__)
@@ -56,15 +62,21 @@ class NotStarted(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Parts:
-    """What a started sidecar consists of."""
+    """What a started sidecar consists of.
 
-    settings: SidecarSettings
+    Not its settings: they hold a passphrase, and values that only the vault keeps from now on.
+    """
+
+    kernel_id: str
+    workspace_path: str
+    scratch: Path
     config: Configuration
     confiner: Confiner
     tools: dict[str, Tool]
     vault: Vault
     workspace: WorkspaceRoot
     audit: AuditLog
+    limits: ToolLimits
 
 
 def main(argv: Sequence[str]) -> int:
@@ -111,16 +123,24 @@ def _neutral(*descriptors: int) -> None:
 
 def _start(settings_fd: int) -> Parts:
     try:
+        require_isolated()
         hardening = harden()
         with open(settings_fd, "rb") as file:
             settings = msgspec.json.decode(file.read(), type=SidecarSettings)
         config = build(settings.config)
+        unfiltered = restrict(_bubblewrap(config))
         confiner = probe(config.confinement)
-        workspace = WorkspaceRoot(settings.workspace)
+        workspace = WorkspaceRoot(settings.workspace, confiner.workspace_path(settings.workspace))
         tools = load_tools(
             {"declared": config.tools.declared, "aws": config.tools.aws},
             workspace=settings.workspace,
         )
+        require_fixed(
+            [*own_places(), *_programs(tools)],
+            uid=confiner.uid,
+            gid=confiner.gid,
+        )
+        limits = ToolLimits(config.limits, config.tools.max_written, confiner.level)
         data = Path(settings.data_dir)
         vault = open_vault(
             Path(config.vault.folder or data), settings.memory_credentials, settings.passphrase
@@ -133,7 +153,8 @@ def _start(settings_fd: int) -> Parts:
                 "overlay": confiner.overlay,
                 "kernel_uid": confiner.uid,
                 "tools": sorted(tools),
-                "hardening": hardening.facts(),
+                "limits": limits.facts(),
+                "hardening": {**hardening.facts(), "system_calls": unfiltered or "filtered"},
             },
         )
     except msgspec.MsgspecError as error:
@@ -144,6 +165,7 @@ def _start(settings_fd: int) -> Parts:
         raise NotStarted(f"The sidecar can't start: {os.strerror(error.errno or 0)}.") from None
     except (
         AuditUnavailable,
+        ChangeableCode,
         ConfigInvalid,
         ConfinementUnavailable,
         HardeningError,
@@ -151,11 +173,37 @@ def _start(settings_fd: int) -> Parts:
         VaultError,
     ) as error:
         raise NotStarted(str(error).rstrip(".") + ".") from None
-    return Parts(settings, config, confiner, tools, vault, workspace, audit)
+    return Parts(
+        kernel_id=settings.kernel_id,
+        workspace_path=settings.workspace,
+        scratch=Path(settings.scratch),
+        config=config,
+        confiner=confiner,
+        tools=tools,
+        vault=vault,
+        workspace=workspace,
+        audit=audit,
+        limits=limits,
+    )
+
+
+def _bubblewrap(config: Configuration) -> str:
+    """Path of the bubblewrap in use, empty where there is none."""
+    try:
+        return find_bwrap(config.confinement.bwrap)
+    except ConfinementUnavailable:
+        return ""
+
+
+def _programs(tools: Mapping[str, Tool]) -> Iterator[Path]:
+    """What the tools run, and what their rules are read from."""
+    for tool in tools.values():
+        places = (tool.path, tool.program, tool.model_path, *tool.binds)
+        yield from (Path(place) for place in places if place)
 
 
 async def _serve(parts: Parts, options: argparse.Namespace) -> int:
-    settings, config = parts.settings, parts.config
+    config = parts.config
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     spawner = Spawner(parts.confiner)
@@ -164,10 +212,11 @@ async def _serve(parts: Parts, options: argparse.Namespace) -> int:
         confiner=parts.confiner,
         spawner=spawner,
         workspace=parts.workspace,
-        workspace_path=settings.workspace,
-        scratch=Path(settings.scratch),
+        workspace_path=parts.workspace_path,
+        scratch=parts.scratch,
         limits=OutputLimits(config.tools.max_files, config.tools.max_written),
         connections=config.egress.max_connections,
+        budgets=parts.limits,
     )
     runner = Runner(
         planner=Planner(
@@ -179,15 +228,17 @@ async def _serve(parts: Parts, options: argparse.Namespace) -> int:
         upstreams=config.egress.upstreams,
     )
     reporter = StatusReporter(
-        kernel_id=settings.kernel_id,
+        kernel_id=parts.kernel_id,
         confiner=parts.confiner,
+        workspace=parts.workspace.inside,
+        limits=parts.limits.sentence,
         tools=parts.tools,
         keeper=keeper,
         audit=parts.audit,
         runner=runner,
     )
     channel = Channel(
-        kernel_id=settings.kernel_id,
+        kernel_id=parts.kernel_id,
         level=parts.confiner.level,
         service=runner,
         status=reporter.answer,
@@ -217,12 +268,14 @@ async def _until_end(
     served = asyncio.ensure_future(channel.serve(connection))
     ends = {
         served,
-        asyncio.ensure_future(_ended(options.lifeline_fd)),
+        (lifeline := asyncio.ensure_future(_ended(options.lifeline_fd, audit))),
         asyncio.ensure_future(stop.wait()),
     }
     try:
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         if served.done():
+            # The kernel is gone: the supervisor may still say why.
+            await asyncio.wait({lifeline}, timeout=LAST_WORDS_TIMEOUT)
             served.result()
     except Violation as violation:
         _log.warning("the kernel side broke the protocol: %s", violation)
@@ -236,14 +289,21 @@ async def _until_end(
     return 0
 
 
-async def _ended(lifeline: int) -> None:
-    """Return when the supervisor's end is closed; what it may write means nothing."""
+async def _ended(lifeline: int, audit: AuditLog) -> None:
+    """Return when the supervisor's end is closed; what it writes is why the kernel ended."""
     os.set_blocking(lifeline, False)
     while True:
         await readable(lifeline)
         try:
-            if not os.read(lifeline, 4096):
+            words = os.read(lifeline, 4096)
+            if not words:
                 return
+            with contextlib.suppress(AuditUnavailable):
+                audit.append(
+                    "kernel.ended",
+                    {"reason": words.decode(errors="replace").strip()},
+                    from_reserve=True,
+                )
         except BlockingIOError:
             continue
         except OSError:

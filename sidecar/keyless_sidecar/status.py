@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from keyless.protocol.messages import CredentialInfo, Status, ToolInfo
-from keyless_kernel.confine import WORKSPACE, Confiner
+from keyless_kernel.confine import Confiner
 from keyless_sidecar.audit import AuditLog
 from keyless_sidecar.execution.delivery import EXPOSURE, bound
 from keyless_sidecar.execution.runner import Runner
@@ -20,6 +20,8 @@ class StatusReporter:
     Args:
         kernel_id: which kernel it serves.
         confiner: the isolation in force.
+        workspace: where kernel and tools see the workspace.
+        limits: by what means limits are in force.
         tools: declared tools by name.
         keeper: for the names of credentials.
         audit: for the number of records.
@@ -31,6 +33,8 @@ class StatusReporter:
         *,
         kernel_id: str,
         confiner: Confiner,
+        workspace: str,
+        limits: str,
         tools: Mapping[str, Tool],
         keeper: Keeper,
         audit: AuditLog,
@@ -38,6 +42,8 @@ class StatusReporter:
     ) -> None:
         self._kernel_id = kernel_id
         self._confiner = confiner
+        self._workspace = workspace
+        self._limits = limits
         self._tools = tools
         self._keeper = keeper
         self._audit = audit
@@ -45,7 +51,7 @@ class StatusReporter:
 
     async def answer(self, request_id: int) -> Status:
         """The state right now."""
-        guarantees = list(self._confiner.guarantees)
+        guarantees = [*self._confiner.guarantees, self._limits]
         try:
             infos = await self._keeper.infos()
         except VaultError:
@@ -56,7 +62,7 @@ class StatusReporter:
             kernel_id=self._kernel_id,
             level=self._confiner.level,
             guarantees=guarantees,
-            workspace=WORKSPACE,
+            workspace=self._workspace,
             tools=[_tool(tool, infos) for _, tool in sorted(self._tools.items())],
             credentials=[
                 CredentialInfo(

@@ -14,7 +14,6 @@ import errno
 import fcntl
 import os
 import secrets
-import shutil
 import stat as stat_module
 from collections.abc import Iterator
 from typing import Literal
@@ -29,6 +28,8 @@ _SYS_OPENAT2 = 437  # the same number on every architecture
 _NO_XDEV, _NO_MAGICLINKS, _NO_SYMLINKS, _BENEATH = 0x01, 0x02, 0x04, 0x08
 _RESOLVE = _NO_XDEV | _NO_MAGICLINKS | _NO_SYMLINKS | _BENEATH
 _COPY_SIZE = 1 << 20
+#: Levels of a folder that is removed; more only where someone goes on adding to it.
+_MOST_ROUNDS = 100_000
 
 
 class WorkspaceError(Exception):
@@ -59,12 +60,13 @@ _MESSAGES: dict[int, tuple[Reason, str]] = {
 }
 
 
-def relative(path_in_sandbox: str, cwd: str = "") -> str:
+def relative(path_in_sandbox: str, cwd: str = "", inside: str = WORKSPACE) -> str:
     """The path below the workspace that a path means inside the sandbox.
 
     Args:
         path_in_sandbox: absolute (``/workspace/...``) or relative to ``cwd``.
         cwd: the command's folder, relative to the workspace (or absolute in the sandbox).
+        inside: where the workspace is in the sandbox.
 
     Returns:
         A path without ``.``, ``..`` and double slashes; ``""`` is the workspace itself.
@@ -74,8 +76,8 @@ def relative(path_in_sandbox: str, cwd: str = "") -> str:
     """
     if not path_in_sandbox or "\0" in path_in_sandbox or "\0" in cwd:
         raise WorkspaceError("other", "is not a usable path")
-    whole = os.path.join(WORKSPACE, cwd, path_in_sandbox)  # noqa: PTH118 - text only, no I/O
-    below = WORKSPACE.strip("/").split("/")
+    whole = os.path.join(inside, cwd, path_in_sandbox)  # noqa: PTH118 - text only, no I/O
+    below = inside.strip("/").split("/")
     parts: list[str] = []
     for part in whole.split("/"):
         if part in ("", "."):
@@ -105,6 +107,7 @@ class WorkspaceRoot:
 
     Args:
         path: the workspace on the host.
+        inside: where the sandboxed processes see it.
 
     Raises:
         WorkspaceError: the folder does not exist or can't be opened.
@@ -113,12 +116,17 @@ class WorkspaceRoot:
     :class:`WorkspaceError`.  May be used from several threads; :meth:`close` comes last.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], inside: str = WORKSPACE) -> None:
+        self.inside = inside
         self._libc = ctypes.CDLL(None, use_errno=True)
         try:
             self._root = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             raise _translate(error.errno) from error
+
+    def relative(self, path: str, cwd: str = "") -> str:
+        """:func:`relative` for this workspace."""
+        return relative(path, cwd, self.inside)
 
     def close(self) -> None:
         """Give the descriptor back.  Idempotent."""
@@ -246,7 +254,7 @@ class WorkspaceRoot:
                 try:
                     info = os.stat(name, dir_fd=folder, follow_symlinks=False)
                     if stat_module.S_ISDIR(info.st_mode):
-                        shutil.rmtree(name, dir_fd=folder)
+                        _remove_folder(name, folder)
                     else:
                         os.unlink(name, dir_fd=folder)
                 except OSError as error:
@@ -282,7 +290,7 @@ class WorkspaceRoot:
     def _parent(self, rel: str) -> Iterator[tuple[int, str]]:
         """The open folder of a path, and the path's last name."""
         head, _, name = rel.rpartition("/")
-        if name in ("", ".", ".."):
+        if _encoded(name) in (b"", b".", b".."):
             raise WorkspaceError("other", "is not a usable path")
         fd = self._open(head, os.O_PATH | os.O_DIRECTORY)
         try:
@@ -294,12 +302,7 @@ class WorkspaceRoot:
         if self._root < 0:
             raise WorkspaceError("other", "can't be opened: the workspace is closed")
         how = _OpenHow(flags | os.O_CLOEXEC, 0, _RESOLVE)
-        try:
-            path = os.fsencode(rel or ".")
-        except UnicodeEncodeError as error:
-            raise WorkspaceError("other", "is not a usable path") from error
-        if b"\0" in path:
-            raise WorkspaceError("other", "is not a usable path")
+        path = _encoded(rel or ".")
         for _ in range(100):
             fd: int = self._libc.syscall(
                 _SYS_OPENAT2, self._root, path, ctypes.byref(how), ctypes.sizeof(how)
@@ -311,6 +314,57 @@ class WorkspaceRoot:
             if code not in (errno.EAGAIN, errno.EINTR):
                 raise _translate(code)
         raise WorkspaceError("other", "is being renamed all the time")
+
+
+def _encoded(path: str) -> bytes:
+    """The path as the system gets it."""
+    try:
+        encoded = os.fsencode(path)
+    except UnicodeEncodeError as error:
+        raise WorkspaceError("other", "is not a usable path") from error
+    if b"\0" in encoded:
+        raise WorkspaceError("other", "is not a usable path")
+    return encoded
+
+
+def _remove_folder(name: str, parent: int) -> None:
+    """Remove a folder of any depth, with two descriptors and without recursion.
+
+    What is nested is lifted, level by level, into the folder itself, so no step leads upwards.
+    """
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    top = os.open(name, flags, dir_fd=parent)
+    try:
+        for _ in range(_MOST_ROUNDS):
+            names = os.listdir(top)  # noqa: PTH208 - of a descriptor
+            for each in names:
+                _remove_entry(each, top, lift_to=top)
+            if not names:
+                break
+    finally:
+        os.close(top)
+    os.rmdir(name, dir_fd=parent)
+
+
+def _remove_entry(name: str, folder: int, *, lift_to: int) -> None:
+    try:
+        os.unlink(name, dir_fd=folder)
+        return
+    except FileNotFoundError:
+        return  # the kernel side was faster
+    except IsADirectoryError:
+        pass
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    inner = os.open(name, flags, dir_fd=folder)
+    try:
+        for each in os.listdir(inner):  # noqa: PTH208 - of a descriptor
+            try:
+                os.unlink(each, dir_fd=inner)
+            except IsADirectoryError:
+                os.rename(each, secrets.token_hex(8), src_dir_fd=inner, dst_dir_fd=lift_to)
+    finally:
+        os.close(inner)
+    os.rmdir(name, dir_fd=folder)
 
 
 def _translate(code: int | None) -> WorkspaceError:

@@ -39,8 +39,8 @@ async def kernel(**options: Any) -> AsyncIterator[Kernel]:
         await manager.shutdown_kernel(now=True)
 
 
-async def run(client: AsyncKernelClient, code: str) -> dict[str, Any]:
-    """Execute code; its printed text, result and error."""
+async def run(client: AsyncKernelClient, code: str, **options: Any) -> dict[str, Any]:
+    """Execute code; its printed text, result and error.  ``options`` are ``execute``'s."""
     said: dict[str, Any] = {"text": "", "result": None, "error": None}
 
     def collect(message: dict[str, Any]) -> None:
@@ -52,7 +52,7 @@ async def run(client: AsyncKernelClient, code: str) -> dict[str, Any]:
         elif message["msg_type"] == "error":
             said["error"] = content["ename"]
 
-    await client.execute_interactive(code, output_hook=collect, timeout=60)
+    await client.execute_interactive(code, output_hook=collect, timeout=60, **options)
     return said
 
 

@@ -195,6 +195,7 @@ class Stage:
             for name, path in tools.items()
         }
         (self.home / "config" / "jupyter_keyless_config.py").write_text(
+            f"c.Confinement.minimum = {os.environ.get('KEYLESS_TEST_LEVEL', 'namespaces')!r}\n"
             f"c.Tools.declared = {declared!r}\n"
             f"c.Egress.upstreams = {{'*.amazonaws.com': {self.aws.endpoint!r}}}\n"
         )

@@ -80,6 +80,15 @@ def write(path: str, form: str = "plain") -> None:
         file.write(forms[form])
 
 
+def read(seconds: str, *paths: str) -> None:
+    """Says that it runs, waits, and then prints the files one after another."""
+    say(b"waiting for the files\n")
+    time.sleep(float(seconds))
+    for path in paths:
+        with open(path, "rb") as file:
+            say(file.read(1 << 20) + b"\n")
+
+
 def attributes(path: str) -> None:
     write(path, "none")
     os.setxattr(path, "user.leak", RAW)
@@ -130,6 +139,66 @@ def replace_folder() -> None:
     os.chmod("new/deep/file", 0o4755)
 
 
+def eat(size: str) -> None:
+    say(b"eating\n")
+    kept = []
+    for _ in range(int(size) >> 20):
+        kept.append(b"x" * (1 << 20))
+    say(f"ate {len(kept)} MiB\n".encode())
+
+
+def children_eat(count: str, size: str) -> None:
+    for _ in range(int(count)):
+        if not os.fork():
+            kept = b"x" * int(size)
+            time.sleep(10)
+            os._exit(len(kept) % 2)
+    for _ in range(int(count)):
+        say(f"child: {os.wait()[1]}\n".encode())
+
+
+def forks(count: str, code: str) -> None:
+    made = 0
+    try:
+        for _ in range(int(count)):
+            if not os.fork():
+                time.sleep(60)
+                os._exit(0)
+            made += 1
+    except BlockingIOError as error:
+        say(f"{made} made, then {error}\n".encode())
+        time.sleep(1)
+        sys.exit(int(code))
+    time.sleep(5)
+
+
+def fill(path: str, letter: str, size: str) -> None:
+    with open(path, "w") as file:
+        for _ in range(int(size) // 1000):
+            file.write(letter * 1000)
+            file.flush()
+
+
+def burn(seconds: str) -> None:
+    end = time.monotonic() + float(seconds)
+    while time.monotonic() < end:
+        pass
+    print(time.process_time())
+
+
+def large(path: str, size: str) -> None:
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    with open(path or os.environ["TMPDIR"] + "/large", "wb") as file:
+        file.truncate(int(size))
+
+
+def spread(count: str) -> None:
+    for number in range(int(count)):
+        with open(f"part{number}", "wb") as file:
+            file.write(b"x" * (1 << 20))
+    time.sleep(20)
+
+
 MODES = {
     "plain": lambda: say(b"token=" + RAW + b"\n"),
     "stderr": lambda: sys.stderr.write(f"token={SECRET}\n"),
@@ -139,6 +208,7 @@ MODES = {
     "split": split,
     "bytes": lambda: say(bytes(range(128, 256)) + b"\n"),
     "stdin": lambda: say(sys.stdin.buffer.read()),
+    "read": read,
     "argv": lambda *values: say(json.dumps(values).encode() + b"\n"),
     "cwd": lambda: say(os.getcwd().encode() + b"\n"),
     "rc": lambda code: sys.exit(int(code)),
@@ -159,6 +229,14 @@ MODES = {
     "proxied": proxied,
     "unix": lambda: socket.socket(socket.AF_UNIX),
     "fds": descriptors,
+    "eat": eat,
+    "childreneat": children_eat,
+    "forks": forks,
+    "large": large,
+    "spread": spread,
+    "fill": fill,
+    "opens": lambda count: [open("/dev/null") for _ in range(int(count))],  # noqa: SIM115
+    "burn": burn,
     "ids": lambda: print(os.getuid(), os.getpid(), os.path.exists("/proc/self")),
 }
 

@@ -81,7 +81,9 @@ class Sidecar:
         raw_settings: bytes | None = None,
         environment: dict[str, str] | None = None,
         passphrase: str | None = None,
+        program: tuple[str, ...] = ("-m", "keyless_sidecar"),
     ) -> None:
+        self._program = program
         self.home = home
         self.workspace = home / "workspace"
         self.scratch = home / "scratch"
@@ -123,7 +125,7 @@ class Sidecar:
         self.lifeline, lifeline = socket.socketpair()
         theirs = [settings_read, channel.fileno(), status_write, lifeline.fileno()]
         names = ("--settings-fd", "--channel-fd", "--status-fd", "--lifeline-fd")
-        argv = [sys.executable, "-I", "-m", "keyless_sidecar", "serve"]
+        argv = [sys.executable, "-I", *self._program, "serve"]
         for name, descriptor in zip(names, theirs, strict=True):
             argv += [name, str(descriptor)]
         self.errors = open(self.home / "sidecar.log", "w+")  # noqa: SIM115

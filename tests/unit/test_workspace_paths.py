@@ -265,3 +265,18 @@ def test_a_race_never_reads_outside(root: WorkspaceRoot, folder: Path) -> None:
     finally:
         stop.set()
         flipper.join()
+
+
+def test_a_folder_of_any_depth_is_removed(folder: Path) -> None:
+    """Deeper than Python's recursion and the limit of descriptors."""
+    at = os.open(folder, os.O_RDONLY)
+    for name in ["deep"] + ["x"] * 2500:
+        os.mkdir(name, dir_fd=at)
+        deeper = os.open(name, os.O_RDONLY, dir_fd=at)
+        os.close(os.open("file", os.O_CREAT | os.O_WRONLY, 0o600, dir_fd=at))
+        os.close(at)
+        at = deeper
+    os.close(at)
+    with WorkspaceRoot(folder) as root:
+        root.remove("deep")
+    assert not (folder / "deep").exists()

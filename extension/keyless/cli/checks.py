@@ -129,13 +129,16 @@ def _libseccomp() -> Check:
 def _isolation(config: Config) -> Check:
     from keyless_kernel.confine import ConfigError, Confinement, ConfinementUnavailable, probe
     from keyless_kernel.confine.config import section_from
+    from keyless_kernel.confine.metering import Limiter
 
     try:
         confiner = probe(section_from(Confinement, config))
     except (ConfigError, ConfinementUnavailable) as error:
         return Check("isolation", "failed", str(error))
+    limiter = Limiter.find()
     overlay = "with overlay" if confiner.overlay else "workspace read-only for tools"
-    return Check("isolation", "ok", f"{confiner.level}, uid {confiner.uid}, {overlay}")
+    detail = f"{confiner.level}, uid {confiner.uid}, {overlay}, limits by {limiter.mechanism}"
+    return Check("isolation", "ok", detail)
 
 
 def _kernelspec() -> Check:

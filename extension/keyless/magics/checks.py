@@ -5,6 +5,7 @@ The sidecar checks all of it again; this is here for a clear and early answer.  
 
 from __future__ import annotations
 
+import os
 import posixpath
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from keyless.protocol.messages import (
 __all__ = ["Command", "checked", "workspace_folder"]
 
 #: Where the workspace is in the sandbox, for the kernel and for each tool alike.
-WORKSPACE = "/workspace"
+WORKSPACE = os.environ.get("KEYLESS_WORKSPACE", "/workspace")
 
 _MAX_NAME = 128
 _MAX_CREDENTIALS = 16

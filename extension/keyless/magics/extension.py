@@ -10,6 +10,7 @@ from typing import Any
 from keyless.magics.cell import CellWatch
 from keyless.magics.completion import make_matcher
 from keyless.magics.exec_magic import ExecMagics
+from keyless.magics.notices import Notices
 from keyless.magics.status_magic import StatusMagics
 
 __all__ = ["register"]
@@ -23,6 +24,10 @@ def register(shell: Any) -> None:
     watch = CellWatch()
     shell.keyless_cell_watch = watch
     shell.events.register("pre_run_cell", watch.pre_run_cell)
+    notices = Notices.from_environment()
+    if notices is not None:
+        shell.events.register("pre_run_cell", notices.show)
+        shell.events.register("post_run_cell", notices.show)
     shell.Completer.custom_matchers.append(make_matcher())
     shell.input_transformers_cleanup.insert(0, keep_empty_body)
 

@@ -11,6 +11,7 @@
      ├── ToolNotFound           no such declared tool
      ├── InvalidRequest         the request makes no sense, with what to do instead
      ├── OutputLimitExceeded    it printed more than the limit
+     ├── LimitExceeded          it used more memory, processes or disk than it may
      └── SidecarUnavailable     the sidecar is gone or never was there
 """
 
@@ -25,6 +26,7 @@ __all__ = [
     "CommandTimeout",
     "ExecError",
     "InvalidRequest",
+    "LimitExceeded",
     "OutputLimitExceeded",
     "PolicyDenied",
     "SidecarUnavailable",
@@ -82,6 +84,10 @@ class InvalidRequest(ExecError):
 
 class OutputLimitExceeded(ExecError):
     """The command printed more than the limit."""
+
+
+class LimitExceeded(ExecError):
+    """The command used more memory, processes or disk than it may."""
 
 
 class SidecarUnavailable(ExecError):

@@ -116,6 +116,7 @@ FailureKind = Literal[
     "ToolNotFound",
     "InvalidRequest",
     "OutputLimitExceeded",
+    "LimitExceeded",
     "SidecarUnavailable",
 ]
 

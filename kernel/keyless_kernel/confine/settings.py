@@ -18,7 +18,7 @@ from traitlets.config.loader import JSONFileConfigLoader, PyFileConfigLoader
 from keyless_kernel.confine.errors import ConfigError
 
 CONFIG_NAME = "jupyter_keyless_config"
-SECTIONS = ("Audit", "Confinement", "Egress", "Tools", "Vault")
+SECTIONS = ("Audit", "Confinement", "Egress", "Limits", "Tools", "Vault")
 
 
 class MemoryCredential(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -13,6 +13,7 @@ import contextlib
 import errno
 import json
 import os
+import secrets
 import signal
 import socket
 import struct
@@ -31,6 +32,7 @@ from keyless_kernel.confine import (
     Sandbox,
     WorkspaceMount,
     interpreter_binds,
+    landlock,
 )
 from keyless_sidecar.execution.pipes import Pipe, ended, read_piece, readable
 
@@ -56,11 +58,44 @@ class ChildFailed(Exception):
         self.request = request
 
 
+class Listener:
+    """The sidecar's own listener for one child, where sandboxes share the machine's loopback.
+
+    Every program of the machine can reach it, so each connection must begin with the token.
+    """
+
+    def __init__(self) -> None:
+        self._socket: socket.socket | None = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.port: int = self._socket.getsockname()[1]
+        self.token = secrets.token_bytes(32)
+
+    def take(self) -> socket.socket:
+        """The listening socket, which is the caller's from now on."""
+        if self._socket is None:
+            raise ValueError("the listener was taken already")
+        taken, self._socket = self._socket, None
+        return taken
+
+    def close(self) -> None:
+        """Close it, unless it was taken."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+
 class Child:
     """A running sandbox.  Owned by the event loop's thread; :meth:`close` must be called."""
 
-    def __init__(self, confined: Confined, channel: socket.socket, out: Pipe, err: Pipe) -> None:
+    def __init__(
+        self,
+        confined: Confined,
+        channel: socket.socket,
+        out: Pipe,
+        err: Pipe,
+        listener: Listener | None,
+    ) -> None:
         self._confined = confined
+        self._listener = listener
         self._channel = channel
         self._out = out
         self._err = err
@@ -71,9 +106,13 @@ class Child:
             self._init = -1
         #: Port of the listener on the sandbox's loopback.
         self.port = 0
+        #: What each connection to the listener starts with: the tool's own are told from others'.
+        self.token = b""
+        #: Of the sandbox's init.
+        self.init_pid = confined.init_pid
 
     async def take_listener(self) -> socket.socket:
-        """The listening socket that the gate made; the caller owns it.
+        """The listening socket that the gate, or the sidecar for it, made; the caller owns it.
 
         Raises:
             ChildFailed: the gate didn't come up.
@@ -83,6 +122,9 @@ class Child:
         sockets = [socket.socket(fileno=descriptor) for descriptor in descriptors]
         try:
             self.port = int(json.loads(data)["port"])
+            if self._listener and not sockets:
+                self.port, self.token = self._listener.port, self._listener.token
+                sockets.append(self._listener.take())
             (listener,) = sockets
             if not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
                 raise ValueError("not a listener")
@@ -145,6 +187,8 @@ class Child:
         self._channel.close()
         self._out.close()
         self._err.close()
+        if self._listener:
+            self._listener.close()
 
     async def _failed(self) -> ChildFailed:
         """Why the gate isn't there, with what bubblewrap said."""
@@ -170,6 +214,9 @@ class Spawner:
         self._python = os.path.realpath(python or sys.executable)
         self._binds = interpreter_binds(self._python)
         self._gate = Path(__file__).with_name("gate.py").read_text(encoding="utf-8")
+        self._landlock = ""
+        if confiner.own_network:
+            self._landlock = Path(landlock.__file__).read_text(encoding="utf-8")
         # One thread that lives as long as the process: the kernel ends a sandbox with the thread
         # that started it, and the event loop must not wait for bubblewrap.
         self._thread = ThreadPoolExecutor(1, "keyless-spawn")
@@ -178,21 +225,27 @@ class Spawner:
         self,
         *,
         workspace: WorkspaceMount,
+        private: str = "",
+        workspace_files: Sequence[tuple[str, int]] = (),
         binds: Sequence[Bind] = (),
         stdin: int = subprocess.DEVNULL,
         proc: bool = False,
         unix_sockets: bool = False,
         limits: Limits,
+        cgroup: tuple[str, ...] = (),
     ) -> Child:
         """Start a sandbox with the gate in it.
 
         Args:
             workspace: how the workspace appears.
+            private: folder for HOME and TMPDIR, where sandboxes have none of their own.
+            workspace_files: path and descriptor of files in it that are shown by themselves.
             binds: further read-only host paths.
             stdin: descriptor of the tool's standard input.
             proc: whether the tool sees a /proc.
             unix_sockets: whether it may make AF_UNIX sockets.
-            limits: resource limits.
+            limits: resource limits of each process.
+            cgroup: in which it is started.
 
         Raises:
             ChildFailed: bubblewrap could not make the sandbox.
@@ -200,17 +253,26 @@ class Spawner:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         out, err = Pipe(), Pipe()
-        argv = (self._python, "-I", "-S", "-B", "-c", self._gate, str(theirs.fileno()))
+        listener = None if self._confiner.own_network else Listener()
+        argv = (
+            *(self._python, "-I", "-S", "-B", "-c", self._gate, str(theirs.fileno())),
+            self._landlock,
+        )
         spec = Sandbox(
             argv=argv,
             env={"PATH": PATH, "LANG": "C.UTF-8"},
             cwd="/",
             binds=(*self._binds, *binds),
             workspace=workspace,
+            workspace_files=tuple(workspace_files),
             proc=proc,
             home=HOME,
             unix_sockets=unix_sockets,
+            private=private,
+            gate_port=listener.port if listener else 0,
+            gate_token=listener.token if listener else b"",
             limits=limits,
+            cgroup=cgroup,
         )
 
         def start() -> Confined:
@@ -229,11 +291,11 @@ class Spawner:
             # The thread can't be stopped; what it starts must not outlive this call.
             with contextlib.suppress(ConfinementUnavailable, OSError):
                 (await starting).close()
-            _close(ours, theirs, out, err)
+            _close(ours, theirs, out, err, listener)
             raise
         except (ConfinementUnavailable, OSError) as error:
             said = b"" if isinstance(error, OSError) else await _rest(err)
-            _close(ours, theirs, out, err)
+            _close(ours, theirs, out, err, listener)
             raise ChildFailed(
                 "The sandbox for the tool could not be made; the audit record holds the reason.",
                 detail=f"{type(error).__name__}: {error} {said.decode(errors='replace')}".strip(),
@@ -241,7 +303,7 @@ class Spawner:
         theirs.close()
         out.close_write()
         err.close_write()
-        return Child(confined, ours, out, err)
+        return Child(confined, ours, out, err, listener)
 
     def close(self) -> None:
         """Let the thread end; sandboxes that still run end with it."""
@@ -253,9 +315,10 @@ async def _rest(pipe: Pipe) -> bytes:
     return await read_piece(pipe.read_end, _MAX_SAID)
 
 
-def _close(*things: socket.socket | Pipe) -> None:
+def _close(*things: socket.socket | Pipe | Listener | None) -> None:
     for thing in things:
-        thing.close()
+        if thing is not None:
+            thing.close()
 
 
 def _execution_failure(answer: bytes) -> ChildFailed:

@@ -13,15 +13,19 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from keyless.protocol.messages import FailureKind
-from keyless_kernel.confine import WORKSPACE, Bind, Confiner, Limits, WorkspaceMount
+from keyless_kernel.confine import Bind, Confiner, WorkspaceMount
+from keyless_kernel.confine.cgroups import NoGroup
 from keyless_kernel.confine.folders import remove_tree
 from keyless_sidecar.execution.acting import acting_as
+from keyless_sidecar.execution.budget import Budget, ToolLimits
 from keyless_sidecar.execution.child import GATE_TIMEOUT, HOME, PATH, ChildFailed, Spawner
 from keyless_sidecar.execution.egress import EgressGate
+from keyless_sidecar.execution.inputs import MOST_COPIED, Fixed, InputChanged, fix
 from keyless_sidecar.execution.order import Order, Outcome
 from keyless_sidecar.execution.outputs import Collected, OutputLimits, collect
 from keyless_sidecar.execution.streams import Emit, merge
 from keyless_sidecar.execution.watch import Watch
+from keyless_sidecar.printable import printable
 from keyless_sidecar.sanitize import Patterns
 from keyless_sidecar.workspace import WorkspaceRoot
 
@@ -37,6 +41,7 @@ class Commands:
         scratch: private folder for overlays.
         limits: what one command may leave in the workspace.
         connections: open connections of one command.
+        budgets: makes the limits of each command.
     """
 
     def __init__(
@@ -49,6 +54,7 @@ class Commands:
         scratch: Path,
         limits: OutputLimits,
         connections: int,
+        budgets: ToolLimits,
     ) -> None:
         self._confiner = confiner
         self._spawner = spawner
@@ -57,6 +63,7 @@ class Commands:
         self._scratch = scratch
         self._limits = limits
         self._connections = connections
+        self._budgets = budgets
 
     async def run(
         self,
@@ -77,9 +84,30 @@ class Commands:
         outcome = Outcome()
         folder = self._scratch / f"run-{order.number}"
         mount = self._mount(order, folder, outcome)
+        inputs = Fixed(mount.layer)
+        budget: Budget | None = None
         try:
             try:
-                await self._in_sandbox(order, mount, outcome, emit, cancelled, started)
+                if mount.layer:
+                    inputs = await asyncio.to_thread(
+                        fix, order.files, self._workspace, Path(mount.layer)
+                    )
+                budget = self._budgets.budget(
+                    mount, private="" if self._confiner.own_folders else str(self._scratch)
+                )
+                if order.tool.rules == "plain":
+                    outcome.notes += [_read_only(path) for path, _ in inputs.bound]
+                await self._in_sandbox(
+                    order, mount, inputs, budget, outcome, emit, cancelled, started
+                )
+            except NoGroup as error:
+                outcome.failure = (
+                    "SidecarUnavailable",
+                    "The tool's limits can't be put in force; the audit record holds the reason.",
+                )
+                outcome.detail = str(error)
+            except InputChanged as error:
+                outcome.failure = ("InvalidRequest", str(error))
             except ChildFailed as error:
                 kind: FailureKind = "InvalidRequest" if error.request else "SidecarUnavailable"
                 outcome.failure, outcome.detail = (kind, str(error)), error.detail
@@ -94,6 +122,9 @@ class Commands:
                 outcome.notes += collected.notes
                 outcome.redactions = merge(outcome.redactions, collected.redactions)
         finally:
+            inputs.close()
+            if budget is not None:
+                await asyncio.to_thread(budget.close)
             await asyncio.to_thread(remove_tree, folder)
         return outcome
 
@@ -105,52 +136,75 @@ class Commands:
             )
             return WorkspaceMount(self._workspace_path, "rw")
         if not self._confiner.overlay:
+            better, how = "bubblewrap 0.11 or newer", " (pip install 'keyless[bwrap]')"
+            if not self._confiner.own_folders:
+                better, how = "an isolation level with namespaces", ""
             outcome.notes.append(
-                "The workspace was read-only for the tool: files come back with bubblewrap 0.11 "
-                "or newer (pip install 'keyless[bwrap]')."
+                f"The workspace was read-only for the tool: files come back with {better}{how}."
             )
+            if any(file.use == "read" for file in order.files):
+                outcome.notes.append(
+                    "The files that the command names were read as they were when it opened them; "
+                    f"{better} holds them as they were checked."
+                )
             return WorkspaceMount(self._workspace_path, "ro")
-        upper, work = folder / "upper", folder / "work"
+        upper, work, layer = folder / "upper", folder / "work", folder / "inputs"
         folder.mkdir(mode=0o700)
+        layer.mkdir(mode=0o755)
         for each in (upper, work):
             each.mkdir(mode=0o700)
             if os.geteuid() == 0:
                 os.chown(each, self._confiner.uid, self._confiner.gid)
         # The merged root takes its mode from here.
         upper.chmod(0o755)
-        return WorkspaceMount(self._workspace_path, "overlay", str(upper), str(work))
+        return WorkspaceMount(self._workspace_path, "overlay", str(upper), str(work), str(layer))
 
     async def _in_sandbox(
         self,
         order: Order,
         mount: WorkspaceMount,
+        inputs: Fixed,
+        budget: Budget,
         outcome: Outcome,
         emit: Emit,
         cancelled: asyncio.Event,
         started: Callable[[], Awaitable[None]],
     ) -> None:
+        private = ""
+        if not self._confiner.own_folders:
+            folder = self._scratch / f"run-{order.number}"
+            folder.mkdir(mode=0o700)
+            folder.chmod(0o711)  # the sandbox's user passes through it
+            private = str(folder)
+        home = self._confiner.home_path(HOME, private)
+        temporary = self._confiner.temporary_path(private)
         child = await self._spawner.spawn(
             workspace=mount,
+            private=private,
+            workspace_files=inputs.bound,
             binds=[Bind(path, path) for path in order.tool.binds],
             stdin=subprocess.DEVNULL if order.stdin is None else order.stdin,
             proc=order.tool.proc,
             unix_sockets=order.tool.unix_sockets,
-            limits=Limits(file_size=max(self._limits.size, 1)),
+            limits=budget.process_limits,
+            cgroup=budget.entry,
         )
         try:
             listener = await asyncio.wait_for(child.take_listener(), GATE_TIMEOUT)
-            gate = EgressGate(listener, order.allowed, connections=self._connections)
+            gate = EgressGate(
+                listener, order.allowed, connections=self._connections, token=child.token
+            )
             try:
                 await gate.start()
                 await asyncio.wait_for(
                     child.execute(
                         (order.tool.path, *order.tool.arguments, *order.argv),
-                        _environment(order, child.port),
-                        f"{WORKSPACE}/{order.cwd}".rstrip("/"),
+                        _environment(order, child.port, home, temporary),
+                        f"{self._workspace.inside}/{order.cwd}".rstrip("/"),
                     ),
                     GATE_TIMEOUT,
                 )
-                await Watch(child, order, outcome, cancelled).run(emit, started)
+                await Watch(child, order, outcome, cancelled, budget).run(emit, started)
             finally:
                 await gate.close()
                 outcome.refused = dict(gate.refused)
@@ -171,12 +225,17 @@ class Commands:
             os.close(descriptor)
 
 
-def _environment(order: Order, port: int) -> dict[str, str]:
+def _read_only(path: str) -> str:
+    limit = MOST_COPIED // 1024**2
+    return f"{printable(path)} was read-only for the tool: files over {limit} MiB are not copied."
+
+
+def _environment(order: Order, port: int, home: str, temporary: str) -> dict[str, str]:
     """The tool's whole environment; the later ones win."""
     proxy = f"http://127.0.0.1:{port}"
-    values = {"LANG": "C.UTF-8", "TMPDIR": "/tmp"}  # noqa: S108 - inside the sandbox
+    values = {"LANG": "C.UTF-8", "TMPDIR": temporary}
     values |= order.tool.environment
-    values |= {"HOME": HOME, "PATH": PATH}
+    values |= {"HOME": home, "PATH": PATH}
     values |= dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), proxy)
     if order.upstream and order.tool.rules == "aws":
         values["AWS_ENDPOINT_URL"] = order.upstream

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hmac
 import re
 import socket
 from collections import Counter
@@ -56,6 +57,7 @@ class EgressGate:
         listener: a listening TCP socket; the gate closes it.
         allowed: what may be reached.
         connections: how many may be open at once.
+        token: what each connection must begin with; empty where nobody else can reach the listener.
         resolver: turns a destination into addresses (tests inject their own).
     """
 
@@ -65,11 +67,13 @@ class EgressGate:
         allowed: Allowed,
         *,
         connections: int = 64,
+        token: bytes = b"",
         resolver: Resolver = resolve,
     ) -> None:
         self._listener = listener
         self._allowed = allowed
         self._limit = connections
+        self._token = token
         self._resolve = resolver
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
@@ -121,6 +125,10 @@ class EgressGate:
             self._tasks.discard(task)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._token:
+            said = await asyncio.wait_for(reader.readexactly(len(self._token)), HEAD_TIMEOUT)
+            if not hmac.compare_digest(said, self._token):
+                raise EOFError
         try:
             raw = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), HEAD_TIMEOUT)
             head = http_head.parse(raw[:-4])

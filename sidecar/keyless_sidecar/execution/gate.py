@@ -1,12 +1,14 @@
 """The first program in a tool's sandbox: hands a socket out, takes the secrets in, steps aside.
 
 Never imported in the sidecar: :mod:`keyless_sidecar.execution.child` sends this file's text with
-``python -I -S -B -c TEXT CHANNEL_FD`` into the sandbox, so it must stay free of imports beyond the
-standard library.
+``python -I -S -B -c TEXT CHANNEL_FD LANDLOCK`` into the sandbox, so it must stay free of imports
+beyond the standard library.  LANDLOCK is the text of :mod:`keyless_kernel.confine.landlock`, or
+empty where the sandbox has no namespaces, and Landlock already.
 
 1. It makes a listening TCP socket on the loopback of the sandbox's own network namespace and
    passes it out over the channel (an inherited socketpair).  The sidecar serves it: the only way
-   to a network.
+   to a network.  Without a namespace of its own the sidecar listens itself.  In namespaces it lays
+   Landlock on itself as a second wall.
 2. It receives the command and its environment, which is how credentials come in: neither the
    arguments nor the environment of bubblewrap or of this program ever held them.
 3. It closes every descriptor but 0, 1, 2 and becomes the command.  The channel closes with that;
@@ -22,6 +24,8 @@ import struct
 import sys
 
 BACKLOG = 64
+#: What a tool may change in its namespaces.
+WRITABLE = ("/workspace", "/home/tool", "/tmp", "/dev/shm")  # noqa: S108 - inside the sandbox
 
 
 def listen() -> socket.socket:
@@ -44,18 +48,24 @@ def receive(channel: socket.socket) -> dict:  # type: ignore[type-arg]
     return message
 
 
-def main(channel_fd: int) -> None:
+def main(channel_fd: int, landlock: str) -> None:
     """Hand the listener out, take the command in, become it."""
     channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, channel_fd)
     channel.set_inheritable(False)
     try:
-        listener = listen()
-        port = listener.getsockname()[1]
-        rights = array.array("i", [listener.fileno()])
-        channel.sendmsg(
-            [json.dumps({"port": port}).encode() + b"\n"],
-            [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)],
-        )
+        if landlock:
+            space: dict = {}  # type: ignore[type-arg]
+            exec(landlock, space)  # noqa: S102 - our own text, from the trusted side
+            space["stack"](WRITABLE)
+            listener = listen()
+            port = listener.getsockname()[1]
+            rights = array.array("i", [listener.fileno()])
+            channel.sendmsg(
+                [json.dumps({"port": port}).encode() + b"\n"],
+                [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)],
+            )
+        else:
+            channel.sendall(json.dumps({"port": 0}).encode() + b"\n")
         command = receive(channel)
         os.chdir(command["cwd"])
         os.umask(0o022)
@@ -72,4 +82,4 @@ def main(channel_fd: int) -> None:
         os._exit(126)
 
 
-main(int(sys.argv[1]))
+main(int(sys.argv[1]), sys.argv[2])

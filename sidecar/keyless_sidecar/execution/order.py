@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from keyless.protocol.messages import FailureKind, WrittenFile
 from keyless_sidecar.execution.destinations import Allowed
 from keyless_sidecar.sanitize import Patterns
-from keyless_sidecar.tools import Tool
+from keyless_sidecar.tools import CheckedFile, Tool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Order:
         upstream: URL that stands in for its service, or "".
         secrets: variables that hold credentials.
         patterns: what is taken out of everything that comes back.
+        files: what it reads and writes in the workspace, as the rules saw it.
     """
 
     number: int
@@ -40,6 +41,7 @@ class Order:
     upstream: str
     secrets: Mapping[str, str] = dataclasses.field(repr=False)
     patterns: Patterns = dataclasses.field(repr=False)
+    files: tuple[CheckedFile, ...] = ()
 
 
 @dataclasses.dataclass

@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 
 from keyless.protocol.messages import MAX_ARGV_BYTES, MAX_TIMEOUT, Exec, FailureKind
 from keyless_sidecar.execution.delivery import select
-from keyless_sidecar.tools import Checked, Refused, Tool, check, missing_tool
+from keyless_sidecar.tools import Checked, CheckedFile, Refused, Tool, check, missing_tool
 from keyless_sidecar.vault import EntryInfo
-from keyless_sidecar.workspace import WorkspaceError, WorkspaceRoot, relative
+from keyless_sidecar.workspace import WorkspaceError, WorkspaceRoot
 
 
 class Ended(Exception):
@@ -51,6 +51,10 @@ class Plan:
     cwd: str
     timeout: float
     credentials: tuple[EntryInfo, ...]
+
+    def files(self) -> tuple[CheckedFile, ...]:
+        """What it reads and writes in the workspace, its working folder first."""
+        return (CheckedFile(self.cwd, "folder"), *self.checked.files)
 
 
 class Planner:
@@ -122,7 +126,7 @@ class Planner:
         if not cwd:
             return ""
         try:
-            rel = relative(cwd)
+            rel = self._workspace.relative(cwd)
             os.close(self._workspace.folder(rel))
         except WorkspaceError as error:
             raise Ended(

@@ -167,6 +167,7 @@ class Runner:
                 upstream=upstream,
                 secrets=environment(plan.tool, entries),
                 patterns=patterns,
+                files=plan.files(),
             )
 
             async def emit(stream: Stream, text: str) -> None:

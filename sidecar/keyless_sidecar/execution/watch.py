@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 from keyless.protocol.messages import FailureKind
+from keyless_sidecar.execution.budget import Budget
 from keyless_sidecar.execution.child import Child
 from keyless_sidecar.execution.order import Order, Outcome
 from keyless_sidecar.execution.streams import Emit, Streams
@@ -30,15 +31,22 @@ class Watch:
         order: what it runs.
         outcome: filled in.
         cancelled: set to interrupt it.
+        budget: what it may use.
     """
 
     def __init__(
-        self, child: Child, order: Order, outcome: Outcome, cancelled: asyncio.Event
+        self,
+        child: Child,
+        order: Order,
+        outcome: Outcome,
+        cancelled: asyncio.Event,
+        budget: Budget,
     ) -> None:
         self._child = child
         self._order = order
         self._outcome = outcome
         self._cancelled = cancelled
+        self._budget = budget
         self._trouble: asyncio.Future[FailureKind] = asyncio.get_running_loop().create_future()
 
     async def run(self, emit: Emit, started: Callable[[], Awaitable[None]]) -> None:
@@ -61,6 +69,7 @@ class Watch:
                     self._child.kill()  # what it left running would hold its output open
                     outcome.exit_code = exited.result()
                     await self._unless_trouble(pumps)
+                    self._judge(outcome.exit_code)
                 if self._trouble.done():
                     await self._stop(exited, pumps)
                     outcome.duration = time.monotonic() - begin
@@ -85,11 +94,28 @@ class Watch:
         cancel.add_done_callback(
             lambda done: None if done.cancelled() else self._end("CommandCancelled")
         )
+        look = asyncio.ensure_future(self._look())
         try:
             yield
         finally:
             timer.cancel()
             cancel.cancel()
+            look.cancel()
+
+    async def _look(self) -> None:
+        """End it as soon as it is seen beyond a limit."""
+        while not self._budget.broken(self._child.init_pid):
+            await asyncio.sleep(self._budget.period)
+        self._end("LimitExceeded")
+
+    def _judge(self, exit_code: int) -> None:
+        """Whether it ended by itself because of a limit, or met one and went on."""
+        if self._trouble.done():
+            return
+        if self._budget.broken_at_end(exit_code):
+            self._trouble.set_result("LimitExceeded")
+        else:
+            self._outcome.notes += self._budget.notes()
 
     def _end(self, kind: FailureKind) -> None:
         if not self._trouble.done():
@@ -113,6 +139,8 @@ class Watch:
                 f"{tool.name} was ended after {tool.max_output} bytes of output, its limit; "
                 "let it write into a file or ask for less."
             )
+        if kind == "LimitExceeded":
+            return kind, f"{tool.name} was ended: {self._budget.words}; its files were discarded."
         return kind, f"{tool.name} was cancelled; files it wrote were discarded."
 
 

@@ -7,6 +7,7 @@ the plain absolute path that was checked, in the sandbox's own view.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -14,7 +15,7 @@ import stat
 
 from keyless_sidecar.tools.aws_operations import OptionSpec
 from keyless_sidecar.tools.verdict import CheckedFile, Refused, shown
-from keyless_sidecar.workspace import WORKSPACE, WorkspaceError, WorkspaceRoot, relative
+from keyless_sidecar.workspace import WorkspaceError, WorkspaceRoot
 
 __all__ = ["Files"]
 
@@ -91,7 +92,8 @@ class Files:
                 os.close(fd)
         except WorkspaceError as error:
             raise _refused(path, error) from error
-        return self._note(rel, CheckedFile(rel, "read", size))
+        known = self._found.get(("read", rel))
+        return self._note(rel, CheckedFile(rel, "read", size, known is not None and known.json))
 
     def write(self, path: str) -> str:
         """Check a file that the CLI writes; returns its absolute path in the sandbox."""
@@ -144,17 +146,18 @@ class Files:
                 "files.expansion",
             )
         try:
-            return relative(path, self._cwd)
+            return self._workspace.relative(path, self._cwd)
         except WorkspaceError as error:
             raise _refused(path, error) from error
 
     def _note(self, rel: str, file: CheckedFile) -> str:
         self._found[file.use, rel] = file
-        return f"{WORKSPACE}/{rel}" if rel else WORKSPACE
+        inside = self._workspace.inside
+        return f"{inside}/{rel}" if rel else inside
 
     def _check_json(self, option: str, path: str) -> None:
         """Content that is not JSON would be read as shorthand, with references of its own."""
-        rel = path[len(WORKSPACE) + 1 :]
+        rel = path[len(self._workspace.inside) + 1 :]
         try:
             fd = self._workspace.open_read(rel)
             try:
@@ -169,6 +172,7 @@ class Files:
                 f"The file for --{option} must hold JSON (an object or a list).",
                 "files.json",
             )
+        self._found["read", rel] = dataclasses.replace(self._found["read", rel], json=True)
 
     def _inside(self, option: str, value: str) -> str:
         """Rewrite the references inside shorthand."""

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 
 from keyless_sidecar.tools.declaration import Tool
 from keyless_sidecar.tools.verdict import Checked, CheckedFile, Refused, check_text, shown
-from keyless_sidecar.workspace import WorkspaceError, WorkspaceRoot, relative
+from keyless_sidecar.workspace import WorkspaceError, WorkspaceRoot
 
 __all__ = ["check_plain"]
 
@@ -54,7 +54,7 @@ def _paths(argument: str) -> Iterator[str]:
 def _look(candidate: str, argument: str, workspace: WorkspaceRoot, cwd: str) -> CheckedFile | None:
     """The workspace file that ``candidate`` names, or None where it names none."""
     try:
-        rel = relative(candidate, cwd)
+        rel = workspace.relative(candidate, cwd)
         info = workspace.stat(rel)
     except WorkspaceError as error:
         if error.reason == "symlink":

@@ -53,11 +53,13 @@ class CheckedFile:
         path: relative to the workspace; ``""`` is the workspace itself.
         use: what the tool does with it.
         size: bytes of a file that is read, when it was checked.
+        json: it must hold JSON, or the tool would read further references in it.
     """
 
     path: str
     use: Literal["read", "write", "folder"]
     size: int = 0
+    json: bool = False
 
 
 @dataclass(frozen=True)
