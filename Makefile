@@ -1,7 +1,7 @@
 # Keyless. Every target sets up what it needs; none needs another first.
 #   make demo   an AI's notebook deploys a Lambda with a key that it never sees
 #   make test   every test
-# also: lint attacks bench docs lock clean
+# also: lint attacks fuzz fuzz-frames stress bench docs lock clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 AWS_READY := .venv-aws/.ready
 WORKERS ?= 2
 
-.PHONY: demo test lint attacks bench docs lock clean setup
+.PHONY: demo test lint attacks fuzz fuzz-frames stress bench docs lock clean setup
 .DEFAULT_GOAL := help
 
 help:
@@ -55,8 +55,24 @@ lint: setup
 	$(BIN)/mypy extension/keyless/protocol kernel sidecar
 	$(BIN)/lint-imports
 
+# Every attack at every isolation level that this machine can put in force.
 attacks: setup
-	$(BIN)/pytest -n $(WORKERS) tests/attacks
+	@$(BIN)/python -m tests.attacks.matrix -n $(WORKERS)
+
+# Each fuzz target for FUZZ_SECONDS (60); what is found is kept in tests/fuzz/cases.
+fuzz: setup
+	@$(BIN)/python -m tests.fuzz.run
+
+# Ten million fuzzed frames, and a hundred thousand to real sidecars.
+fuzz-frames: setup
+	@$(BIN)/python -m tests.fuzz.bulk
+
+# About half an hour: see tests/stress/README.md for what each does and takes.
+stress: setup
+	@$(BIN)/python tests/stress/footprint.py
+	@$(BIN)/python tests/stress/crowd.py
+	@$(BIN)/python tests/stress/kills.py
+	@$(BIN)/python tests/stress/restarts.py
 
 bench: setup
 	$(BIN)/python benchmarks/secured_call.py --output build/bench
