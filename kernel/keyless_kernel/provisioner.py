@@ -29,6 +29,7 @@ from keyless_kernel.confine.cgroups import sweep
 from keyless_kernel.confine.config import section_from
 from keyless_kernel.confine.folders import remove_tree
 from keyless_kernel.confine.limits import Limits
+from keyless_kernel.confine.session import end_session
 from keyless_kernel.confine.settings import (
     MemoryCredential,
     SidecarSettings,
@@ -147,7 +148,7 @@ class KeylessProvisioner(LocalProvisioner):
     async def _launch(self) -> None:
         if self._spec is None:
             raise KernelStartRefused("launch_kernel was called before pre_launch")
-        if self._supervisor is None or self._supervisor.poll() is not None:
+        if self._supervisor_gone():
             self._start_supervisor()
         self._exit_code = None
         self._running = False
@@ -177,6 +178,18 @@ class KeylessProvisioner(LocalProvisioner):
         if self._turn is None:
             self._turn = asyncio.Lock()
         return self._turn
+
+    def _supervisor_gone(self) -> bool:
+        """Whether there is no living supervisor; what one left that was killed ends here."""
+        if self._supervisor is None:
+            return True
+        if self._supervisor.returncode is None:
+            pid = self._supervisor.pid
+            if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+                return False
+            end_session(pid)
+            self._supervisor.wait()
+        return True
 
     def _start_supervisor(self) -> None:
         ours, theirs = socket.socketpair()
@@ -244,7 +257,7 @@ class KeylessProvisioner(LocalProvisioner):
                 message = self._events.pop(0)
                 if message["event"] in events:
                     return message
-            if self._supervisor is None or self._supervisor.poll() is not None:
+            if self._supervisor_gone():
                 return {}
             await asyncio.sleep(0.005)
         return {}
@@ -261,7 +274,7 @@ class KeylessProvisioner(LocalProvisioner):
         if not self._running:
             return 0
         self._receive()
-        if self._exit_code is None and self._supervisor and self._supervisor.poll() is not None:
+        if self._exit_code is None and self._supervisor and self._supervisor_gone():
             self._exit_code = 1
         return self._exit_code
 
@@ -308,7 +321,7 @@ class KeylessProvisioner(LocalProvisioner):
             self._control = None
         if self._supervisor is not None:
             deadline = asyncio.get_running_loop().time() + _END_TIMEOUT
-            while self._supervisor.poll() is None:
+            while not self._supervisor_gone():
                 if asyncio.get_running_loop().time() > deadline:
                     self._supervisor.kill()
                 await asyncio.sleep(0.005)

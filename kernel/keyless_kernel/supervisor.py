@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from traitlets.config import Config
 
 from keyless_kernel.confine import (
     Bind,
@@ -148,11 +147,13 @@ class Supervisor:
     def _launch(self, spec: LaunchSpec) -> None:
         self._stop()
         self._spec = spec
-        confiner = probe(Confinement(config=Config({"Confinement": spec.confinement})))
+        runtime = Path(spec.runtime_dir)
+        runtime.mkdir(mode=0o700, parents=True, exist_ok=True)
+        confiner = probe(section_from(Confinement, {"Confinement": spec.confinement}), runtime)
         try:
             places = prepare(
                 confiner,
-                Path(spec.runtime_dir),
+                runtime,
                 spec.workspace,
                 ephemeral=spec.ephemeral,
                 apart=self._places.apart if self._places else "",

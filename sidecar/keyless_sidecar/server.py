@@ -129,7 +129,7 @@ def _start(settings_fd: int) -> Parts:
             settings = msgspec.json.decode(file.read(), type=SidecarSettings)
         config = build(settings.config)
         unfiltered = restrict(_bubblewrap(config))
-        confiner = probe(config.confinement)
+        confiner = probe(config.confinement, Path(settings.scratch))
         workspace = WorkspaceRoot(settings.workspace, confiner.workspace_path(settings.workspace))
         tools = load_tools(
             {"declared": config.tools.declared, "aws": config.tools.aws},

@@ -84,8 +84,16 @@ def home_at(level: str) -> Iterator[Path]:
 
 
 def environment_at(level: str, home: Path, env: Mapping[str, str] | None = None) -> dict[str, str]:
-    """A whole environment: nothing of this process's but ``PATH`` and coverage settings."""
-    kept = {k: v for k, v in os.environ.items() if k == "PATH" or k.startswith("COVERAGE_")}
+    """A whole environment: nothing of this process's but ``PATH`` and coverage settings.
+
+    Coverage only where the level's user can write its data: it fails with a traceback elsewhere.
+    """
+    measured = uid_at(level) == os.geteuid()
+    kept = {
+        k: v
+        for k, v in os.environ.items()
+        if k == "PATH" or (measured and k.startswith("COVERAGE_"))
+    }
     user = "root" if level.endswith("-root") else "tester"
     return {
         **kept,

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from keyless_kernel.confine import landlock, levels
@@ -39,8 +40,13 @@ else:
 """
 
 
-def probe(config: Confinement) -> Confiner:
+def probe(config: Confinement, scratch: Path | None = None) -> Confiner:
     """The confiner for the strongest level that works on this machine.
+
+    Args:
+        config: what an operator says about it.
+        scratch: folder for trying the overlay, for whoever clears up after a killed probe; the
+            system's one for temporary files where it is left out.
 
     Raises:
         ConfinementUnavailable: nothing works that is as strong as ``config.minimum``.
@@ -58,15 +64,15 @@ def probe(config: Confinement) -> Confiner:
             f"{'root' if root else 'an ordinary user'} is {strongest!r}"
         )
     reasons: list[str] = []
-    for attempt in (_namespaces, _landlock):
+    for attempt in (partial(_namespaces, config, root, scratch), partial(_landlock, config, root)):
         try:
-            return attempt(config, root)
+            return attempt()
         except ConfinementUnavailable as error:
             reasons.append(str(error))
     raise ConfinementUnavailable("; ".join(reasons))
 
 
-def _namespaces(config: Confinement, root: bool) -> Confiner:
+def _namespaces(config: Confinement, root: bool, scratch: Path | None) -> Confiner:
     bwrap = find_bwrap(config.bwrap)
     confiner = BubblewrapConfiner(
         level=levels.NAMESPACES_ROOT if root else levels.NAMESPACES,
@@ -80,7 +86,7 @@ def _namespaces(config: Confinement, root: bool) -> Confiner:
         raise ConfinementUnavailable(_explain(failure, root))
     confiner.guarantees += (levels.STACKED if landlock.abi() else levels.NOT_STACKED,)
     if bwrap_version(bwrap) >= OVERLAY_SINCE:
-        confiner.overlay = _overlay_works(confiner)
+        confiner.overlay = _overlay_works(confiner, scratch)
     return confiner
 
 
@@ -122,8 +128,8 @@ def bwrap_version(bwrap: str) -> tuple[int, ...]:
     return tuple(int(part) for part in found.groups()) if found else (0,)
 
 
-def _overlay_works(confiner: Confiner) -> bool:
-    with tempfile.TemporaryDirectory(prefix="keyless-probe-") as name:
+def _overlay_works(confiner: Confiner, scratch: Path | None) -> bool:
+    with tempfile.TemporaryDirectory(prefix="keyless-probe-", dir=scratch) as name:
         folder = Path(name)
         for part in ("lower", "upper", "work"):
             (folder / part).mkdir()
