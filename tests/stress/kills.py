@@ -33,16 +33,21 @@ def kill_host(count: int, home: Path, moments: random.Random, *, supervisor: boo
         host = subprocess.Popen([sys.executable, str(HOST)], stdout=subprocess.PIPE)
         assert host.stdout is not None
         host.stdout.readline()
-        time.sleep(moments.uniform(0.2 if supervisor else 0, 1.5))
+        deadline = time.monotonic() + 20
+        while supervisor and not find("keyless_kernel.supervisor", host.pid):
+            assert time.monotonic() < deadline, "no supervisor was started"
+            time.sleep(0.002)
+        time.sleep(moments.uniform(0, 1.5))
         if supervisor:
             for pid in find("keyless_kernel.supervisor", host.pid):
                 os.kill(pid, signal.SIGKILL)
             deadline = time.monotonic() + 20
-            while find("keyless", host.pid) and time.monotonic() < deadline:
+            while left := [line for line in descendants(host.pid).values() if "super" not in line]:
+                if time.monotonic() > deadline:
+                    print("left by the supervisor's end:", left)
+                    bad += 1
+                    break
                 time.sleep(0.02)
-            if left := [line for line in descendants(host.pid).values() if "super" not in line]:
-                print("left by the supervisor's end:", left)
-                bad += 1
         host.kill()
         host.wait()
         host.stdout.close()
