@@ -58,6 +58,15 @@ def find(text: str) -> list[int]:
     return [pid for pid, line in descendants().items() if text in line]
 
 
+def the_sidecar() -> int:
+    """Its pid, once there is one: a process that it forks has its command line for a moment."""
+    deadline = time.monotonic() + 10
+    while len(found := find("keyless_sidecar serve")) != 1:
+        assert time.monotonic() < deadline, [(pid, descendants().get(pid)) for pid in found]
+        time.sleep(0.01)
+    return found[0]
+
+
 # ---------------------------------------------------------------------------------- sidecar
 
 
@@ -65,7 +74,7 @@ async def test_sidecar_killed_during_a_command(jupyter_home: Path, tool: Path) -
     adopt_orphans()
     async with kernel(keyless_credentials=CREDENTIALS) as (manager, client):
         before = set(descendants())
-        (sidecar,) = find("keyless_sidecar")
+        sidecar = the_sidecar()
         # Else the kernel could abort the next cell too, which is sent so soon after the error.
         cell = client.execute(command("ignore", "60"), stop_on_error=False)
         assert await asyncio.to_thread(eventually, lambda: bool(find("leaky.py ignore")))
@@ -94,7 +103,7 @@ async def test_sidecar_killed_while_it_starts_a_command(jupyter_home: Path, tool
     async with kernel(keyless_credentials=CREDENTIALS) as (manager, client):
         for _ in range(KILLS):
             before = set(descendants())
-            (sidecar,) = find("keyless_sidecar")
+            sidecar = the_sidecar()
             client.execute(command("ignore", "60"))
             deadline = time.monotonic() + 10
             # From the moment when there is the first process of the new sandbox.
