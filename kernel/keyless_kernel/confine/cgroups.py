@@ -106,11 +106,6 @@ class Group:
         self._seen = {"memory": killed, "processes": refused}
         return hit
 
-    def kill(self) -> None:
-        """Kill every process in it."""
-        for folder in set(self._folders.values()):
-            _kill_all(folder)
-
     def remove(self) -> None:
         """Remove it; what still runs in it is killed.  What can't be removed is swept later."""
         for folder in set(self._folders.values()):

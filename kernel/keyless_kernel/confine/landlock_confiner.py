@@ -18,6 +18,7 @@ from keyless_kernel.confine import landlock, levels, seccomp_shared, view
 from keyless_kernel.confine.base import Confiner, rlimits
 from keyless_kernel.confine.cgroups import entering
 from keyless_kernel.confine.errors import ConfinementUnavailable
+from keyless_kernel.confine.memory import memory_file
 from keyless_kernel.confine.process import Jailed
 from keyless_kernel.confine.sandbox import Bind, Sandbox
 
@@ -79,12 +80,12 @@ class LandlockConfiner(Confiner):
         roots = self._private_folders(spec)
         if spec.workspace and spec.workspace.mode == "rw":
             roots.append(self.workspace_path(spec.workspace.source))
+        rules = self.rules(spec)
         filters = seccomp_shared.filters(
             unix_sockets=spec.unix_sockets, connections=bool(spec.gate_port)
         )
         control_read, control_write = os.pipe2(os.O_CLOEXEC)
         status_read, status_write = os.pipe2(os.O_CLOEXEC)
-        plan_fd = os.memfd_create("keyless-plan")
         root = self.level == levels.LANDLOCK_ROOT
         plan = {
             "argv": spec.argv,
@@ -92,7 +93,7 @@ class LandlockConfiner(Confiner):
             "cwd": spec.cwd,
             "identity": [self.uid, self.gid] if root else None,
             "limits": rlimits(spec.limits),
-            "rules": self.rules(spec),
+            "rules": rules,
             "proc": spec.proc,
             "roots": roots,
             "port": spec.gate_port,
@@ -105,10 +106,8 @@ class LandlockConfiner(Confiner):
             "control": control_read,
             "status": status_write,
         }
+        plan_fd = memory_file(json.dumps(plan).encode())
         try:
-            with os.fdopen(plan_fd, "wb", closefd=False) as file:
-                file.write(json.dumps(plan).encode())
-            os.lseek(plan_fd, 0, os.SEEK_SET)
             jail = str(Path(__file__).with_name("jail.py"))
             process = subprocess.Popen(
                 entering(spec.cgroup, [sys.executable, "-I", "-S", "-B", jail, str(plan_fd)]),

@@ -74,13 +74,9 @@ def probe(config: Confinement, scratch: Path | None = None) -> Confiner:
 
 def _namespaces(config: Confinement, root: bool, scratch: Path | None) -> Confiner:
     bwrap = find_bwrap(config.bwrap)
-    confiner = BubblewrapConfiner(
-        level=levels.NAMESPACES_ROOT if root else levels.NAMESPACES,
-        bwrap=bwrap,
-        uid=config.sandbox_uid if root else os.geteuid(),
-        gid=config.sandbox_uid if root else os.getegid(),
-        overlay=False,
-    )
+    level = levels.NAMESPACES_ROOT if root else levels.NAMESPACES
+    uid, gid = _identity(config, root)
+    confiner = BubblewrapConfiner(level=level, bwrap=bwrap, uid=uid, gid=gid, overlay=False)
     failure = _try(confiner, None)
     if failure:
         raise ConfinementUnavailable(_explain(failure, root))
@@ -103,11 +99,8 @@ def _landlock(config: Confinement, root: bool) -> Confiner:
             f"the level {level!r} needs Landlock {landlock.ABI_NEEDED} (Linux 6.12 or newer); "
             + (f"this kernel has version {version}" if version else "this kernel has none")
         )
-    confiner = LandlockConfiner(
-        level=level,
-        uid=config.sandbox_uid if root else os.geteuid(),
-        gid=config.sandbox_uid if root else os.getegid(),
-    )
+    uid, gid = _identity(config, root)
+    confiner = LandlockConfiner(level=level, uid=uid, gid=gid)
     # The interpreter itself, since there are no mounts that would bring it within reach.
     command = (sys.executable, "-I", "-S", "-c", _CHECKS)
     failure = _try(confiner, None, command=command, binds=interpreter_binds(sys.executable))
@@ -119,6 +112,11 @@ def _landlock(config: Confinement, root: bool) -> Confiner:
             else f"no sandbox at the level {level!r} ({failure})"
         )
     return confiner
+
+
+def _identity(config: Confinement, root: bool) -> tuple[int, int]:
+    """Host user and group id of sandboxed processes."""
+    return (config.sandbox_uid, config.sandbox_uid) if root else (os.geteuid(), os.getegid())
 
 
 def bwrap_version(bwrap: str) -> tuple[int, ...]:

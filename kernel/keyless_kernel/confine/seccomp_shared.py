@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import functools
 import socket
 from typing import Any
 
@@ -54,6 +55,7 @@ class SharedFilters:
     seccomp_number: int
 
 
+@functools.cache  # compiling takes milliseconds, and every command needs them
 def filters(*, unix_sockets: bool, connections: bool) -> SharedFilters:
     """Filters for the landlock levels.
 
