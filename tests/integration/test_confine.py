@@ -6,7 +6,6 @@ import errno
 import json
 import os
 import resource
-import signal
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support import sandboxes
+from tests.support.sandboxes import require_signals
 
 from keyless_kernel.confine import (
     Confined,
@@ -37,9 +38,8 @@ def confiner() -> Confiner:
 
 @pytest.fixture
 def workspace(confiner: Confiner) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="kl-ws-") as name:
-        os.chown(name, confiner.uid, confiner.gid)
-        yield Path(name)
+    with sandboxes.folder_for(confiner) as folder:
+        yield folder
 
 
 def start(confiner: Confiner, code: str, output: int, **options: Any) -> Confined:
@@ -50,15 +50,7 @@ def start(confiner: Confiner, code: str, output: int, **options: Any) -> Confine
 
 
 def run(confiner: Confiner, code: str, **options: Any) -> Any:
-    """Run Python code in a sandbox; what it prints is parsed as JSON."""
-    with tempfile.TemporaryFile() as output:
-        confined = start(confiner, code, output.fileno(), **options)
-        status = confined.process.wait(timeout=30)
-        confined.close()
-        output.seek(0)
-        text = output.read().decode()
-    assert status == 0, text
-    return json.loads(text)
+    return sandboxes.run(confiner, code, start, **options)
 
 
 def test_it_holds_no_privilege(confiner: Confiner) -> None:
@@ -301,23 +293,7 @@ def test_kill_ends_daemonized_grandchildren(confiner: Confiner, workspace: Path)
 
 
 def test_signals_reach_the_command_itself(confiner: Confiner) -> None:
-    with tempfile.TemporaryFile() as output:
-        code = """
-        import signal, sys, time
-        signal.signal(signal.SIGUSR1, lambda *_: sys.exit(42))
-        print("ready", flush=True)
-        time.sleep(60)
-        """
-        confined = start(confiner, code, output.fileno())
-        deadline = time.monotonic() + 20
-        while os.fstat(output.fileno()).st_size == 0:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        confined.signal(signal.SIGUSR1)
-        assert confined.process.wait(timeout=20) == 42
-        confined.close()
-        confined.signal(signal.SIGUSR1)  # nobody is left; no error
-        confined.kill()
+    require_signals(confiner, start)
 
 
 def test_it_dies_with_its_parent(tmp_path: Path) -> None:

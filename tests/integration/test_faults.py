@@ -17,7 +17,14 @@ from typing import Any
 import pytest
 from jupyter_client.manager import KernelManager
 from jupyter_core.utils import ensure_event_loop
-from tests.support.leftovers import adopt_orphans, descendants, files_below, wait_until_gone
+from tests.support.leftovers import (
+    adopt_orphans,
+    descendants,
+    files_below,
+    find,
+    the_sidecar,
+    wait_until_gone,
+)
 from tests.support.limits import groups_of
 from tests.support.mounts import Mounts, private_mounts
 from tests.support.sidecar import LEAKY, SECRET, eventually, leaky
@@ -52,19 +59,6 @@ def tool(jupyter_home: Path) -> Path:
 
 def command(*argv: str) -> str:
     return f"from keyless import secure_exec; secure_exec('leaky', {list(argv)!r})"
-
-
-def find(text: str) -> list[int]:
-    return [pid for pid, line in descendants().items() if text in line]
-
-
-def the_sidecar() -> int:
-    """Its pid, once there is one: a process that it forks has its command line for a moment."""
-    deadline = time.monotonic() + 10
-    while len(found := find("keyless_sidecar serve")) != 1:
-        assert time.monotonic() < deadline, [(pid, descendants().get(pid)) for pid in found]
-        time.sleep(0.01)
-    return found[0]
 
 
 # ---------------------------------------------------------------------------------- sidecar

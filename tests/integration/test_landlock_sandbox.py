@@ -16,7 +16,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.sandboxes import PYTHON, folder_for, landlock_confiner, run, start
+from tests.support.sandboxes import (
+    PYTHON,
+    folder_for,
+    landlock_confiner,
+    require_signals,
+    run,
+    start,
+)
 
 from keyless_kernel.confine import (
     ConfinementUnavailable,
@@ -242,23 +249,7 @@ def test_what_outlives_the_command_ends_with_it(confiner: Confiner, workspace: P
 
 
 def test_signals_reach_the_command_itself(confiner: Confiner) -> None:
-    with tempfile.TemporaryFile() as output:
-        code = """
-        import signal, sys, time
-        signal.signal(signal.SIGUSR1, lambda *_: sys.exit(42))
-        print("ready", flush=True)
-        time.sleep(60)
-        """
-        confined = start(confiner, code, output.fileno())
-        deadline = time.monotonic() + 20
-        while os.fstat(output.fileno()).st_size == 0:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        confined.signal(signal.SIGUSR1)
-        assert confined.process.wait(timeout=20) == 42
-        confined.close()
-        confined.signal(signal.SIGUSR1)  # nobody is left; no error
-        confined.kill()
+    require_signals(confiner)
 
 
 @pytest.mark.parametrize("victim", ["parent", "wrapper"])

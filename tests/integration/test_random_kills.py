@@ -23,7 +23,9 @@ from tests.support.leftovers import (
     adopt_orphans,
     descendants,
     files_below,
+    find,
     reap,
+    the_sidecar,
     wait_until_gone,
 )
 
@@ -61,10 +63,6 @@ def starting_host() -> Iterator[subprocess.Popen[str]]:
             host.kill()
 
 
-def find(pids: dict[int, str], text: str) -> list[int]:
-    return [pid for pid, line in pids.items() if text in line]
-
-
 @pytest.mark.timeout(600)
 def test_the_process_that_holds_the_provisioner(jupyter_home: Path) -> None:
     adopt_orphans()
@@ -85,7 +83,7 @@ def test_the_supervisor(jupyter_home: Path) -> None:
         before = descendants()
         with starting_host() as host:
             time.sleep(moments.uniform(0.2, 1.5))
-            for pid in find(descendants(host.pid), "keyless_kernel.supervisor"):
+            for pid in find("keyless_kernel.supervisor", host.pid):
                 os.kill(pid, signal.SIGKILL)
             deadline = time.monotonic() + 20
             # Orphans come to this process: the host, which clears up, is given the time for it.
@@ -114,7 +112,7 @@ async def test_the_sidecar(jupyter_home: Path) -> None:
         await client.wait_for_ready(timeout=60)
         running = client.execute("%keyless" if moments.random() < 0.5 else "1+1")
         await asyncio.sleep(moments.uniform(0, 0.2))
-        (sidecar,) = find(descendants(), "keyless_sidecar")
+        sidecar = the_sidecar()
         os.kill(sidecar, signal.SIGKILL)
         while (await client.get_shell_msg(timeout=30))["parent_header"].get("msg_id") != running:
             pass

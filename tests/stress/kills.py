@@ -14,16 +14,20 @@ from pathlib import Path
 
 from common import CREDENTIALS, ROOT, groups, jupyter_home, text_of
 from jupyter_client.manager import AsyncKernelManager
-from tests.support.leftovers import adopt_orphans, descendants, files_below, reap, wait_until_gone
+from tests.support.leftovers import (
+    adopt_orphans,
+    descendants,
+    files_below,
+    find,
+    reap,
+    the_sidecar,
+    wait_until_gone,
+)
 
 HOST = ROOT / "tests" / "support" / "host.py"
 COMMAND = "from keyless import secure_exec; secure_exec('leaky', ['ignore', '60'])"
 #: Of N kills, parts for: host process, supervisor, sidecar at work, sidecar that starts a tool.
 PARTS = (0.2, 0.1, 0.2, 0.5)
-
-
-def find(text: str, below: int | None = None) -> list[int]:
-    return [pid for pid, line in descendants(below).items() if text in line]
 
 
 def kill_host(count: int, home: Path, moments: random.Random, *, supervisor: bool) -> int:
@@ -80,7 +84,7 @@ async def kill_sidecars(count: int, moments: random.Random, *, spawning: bool) -
     for _ in range(count):
         await client.wait_for_ready(timeout=60)
         before = set(descendants())
-        (sidecar,) = find("keyless_sidecar")
+        sidecar = the_sidecar()
         # The next cell must run although this one will fail.
         client.execute(COMMAND, stop_on_error=False)
         if spawning:

@@ -39,6 +39,20 @@ def descendants(pid: int | None = None) -> dict[int, str]:
     return found
 
 
+def find(text: str, pid: int | None = None) -> list[int]:
+    """Living descendants of a process (default: this one) whose command lines hold a text."""
+    return [found for found, line in descendants(pid).items() if text in line]
+
+
+def the_sidecar() -> int:
+    """The one sidecar's pid: a process that it forks has its command line for a moment."""
+    deadline = time.monotonic() + 10
+    while len(found := find("keyless_sidecar serve")) != 1:
+        assert time.monotonic() < deadline, [(pid, descendants().get(pid)) for pid in found]
+        time.sleep(0.01)
+    return found[0]
+
+
 def reap() -> None:
     """Collect adopted orphans that have ended (known children are left to their owners)."""
     for pid in _zombies():
