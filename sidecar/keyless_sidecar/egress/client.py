@@ -1,0 +1,109 @@
+"""For whom the handlers work: one tool (or the kernel's cells), its policy, its credentials.
+
+Made by whoever opens an egress proxy for a tool; `tokens` and `aws.handler` take one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from typing import Any, Literal
+
+from keyless_sidecar.egress.messages import EgressError
+from keyless_sidecar.placeholders import PlaceholderBook
+from keyless_sidecar.policy.acts import Act, Decision, Policy
+from keyless_sidecar.policy.acts_from import decide_all
+from keyless_sidecar.vault import Entry, VaultError
+
+__all__ = ["Client", "Record", "RequestRecord", "Unrecorded", "refused"]
+
+
+class Unrecorded(EgressError):
+    """The audit can't be written, so nothing goes out."""
+
+    status = 503
+
+
+@dataclasses.dataclass(frozen=True)
+class RequestRecord:
+    """What the audit keeps of a request; no secret is in it.
+
+    Attributes:
+        stage: ``request`` before anything goes out (or is refused), ``answer`` once the answer's
+            head is there and before it is passed on.
+        action: ``aws:s3:GetObject``, ``http:GET``; what is known of it where it was refused early.
+        credential: the vault entry in use.
+        decision: ``allow``, ``ask``, ``deny``, or ``refused`` where it didn't get to the policy.
+        rule: that decided, or the error code.
+        status: HTTP status of the answer; 0 at the stage ``request``.
+    """
+
+    stage: Literal["request", "answer"]
+    tool: str
+    action: str
+    host: str
+    method: str
+    path: str
+    credential: str = ""
+    region: str = ""
+    decision: str = "allow"
+    rule: str = ""
+    reason: str = ""
+    status: int = 0
+
+
+Record = Callable[[RequestRecord], Awaitable[None]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Client:
+    """What the handlers of one client share.
+
+    Attributes:
+        tool: its name, or ``kernel``.
+        policy: decides its acts.
+        book: of placeholders.
+        fetch: gives a vault entry with its values; raises VaultError.
+        write: writes to the audit, and returns once that is on disk.
+        allow_operations: ``service:Operation`` that a person named for the tool.
+        facts: further facts of each act (``cell_hash``, ``execution_count``).
+    """
+
+    tool: str
+    policy: Policy
+    book: PlaceholderBook
+    fetch: Callable[[str], Awaitable[Entry]]
+    write: Record
+    allow_operations: Collection[str] = ()
+    facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def decide(self, acts: Iterable[Act]) -> Decision:
+        """The strictest decision on everything that a request does."""
+        return decide_all(self.policy, acts)
+
+    async def record(self, record: RequestRecord) -> None:
+        """Write to the audit.
+
+        Raises:
+            Unrecorded: that failed.
+        """
+        try:
+            await self.write(record)
+        except (OSError, ValueError, TypeError, RuntimeError):
+            raise Unrecorded(
+                "The audit log can't be written, so the request is not sent."
+            ) from None
+
+    async def entry(self, name: str) -> Entry | None:
+        """A vault entry as it is now; None (and its placeholders end) where it is gone."""
+        try:
+            return await self.fetch(name)
+        except VaultError:
+            self.book.forget(name)
+            return None
+
+
+def refused(decision: Decision) -> str:
+    """What is said to the tool where a decision isn't ``allow``."""
+    verb = "needs a person's approval" if decision.outcome == "ask" else "is not allowed"
+    return f"Keyless: this {verb}: {decision.reason.rstrip('.')} (rule {decision.rule})."
