@@ -1,0 +1,139 @@
+"""botocore's service models, as the proxy needs them: quick heads of all, whole ones when used.
+
+Reads model files only, from the folder of the installed botocore or one that is given; neither
+``~/.aws/models`` nor ``AWS_DATA_PATH`` count.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import botocore
+from botocore.loaders import Loader
+from botocore.model import ServiceModel
+
+__all__ = ["Catalog", "Head", "catalog"]
+
+_METADATA = re.compile(r'"metadata"\s*:\s*')
+_HEAD_BYTES = 16 * 1024
+
+
+@dataclass(frozen=True)
+class Head:
+    """A service model's head.
+
+    Attributes:
+        service: name of its folder, ``lambda``.
+        protocols: all that it speaks, the preferred one first.
+        target: what stands before the dot in ``X-Amz-Target``, or names the service in a CBOR path.
+        signing_name: its name in a credential scope.
+        signature: ``v4``, ``s3v4``, ``bearer``, …
+    """
+
+    service: str
+    version: str
+    protocols: tuple[str, ...]
+    target: str
+    prefix: str
+    signing_name: str
+    signature: str
+    query_compatible: bool
+
+
+class Catalog:
+    """The models in a folder.
+
+    Args:
+        data_path: the folder; empty for that of the installed botocore.
+    """
+
+    def __init__(self, data_path: str = "") -> None:
+        self._path = Path(data_path or Path(botocore.__file__).parent / "data")
+        self._loader = self._fresh()
+        self._models: dict[str, ServiceModel] = {}
+        self.heads: Mapping[str, Head] = {
+            name: self._head(name) for name in self._loader.list_available_services("service-2")
+        }
+
+    def model(self, service: str) -> ServiceModel:
+        """A whole model, loaded once."""
+        if service not in self._models:
+            self._models[service] = ServiceModel(
+                self._loader.load_service_model(service, "service-2"), service
+            )
+        return self._models[service]
+
+    def rules(self, service: str) -> Mapping[str, Any]:
+        """A service's endpoint rules; empty where it has none."""
+        if service not in self._loader.list_available_services("endpoint-rule-set-1"):
+            return {}
+        version = self._loader.determine_latest_version(service, "endpoint-rule-set-1")
+        return self.data(f"{service}/{version}/endpoint-rule-set-1")
+
+    def data(self, name: str) -> Mapping[str, Any]:
+        """A file by its path in the folder without ending: ``endpoints``, ``partitions``."""
+        found: Mapping[str, Any] = self._fresh().load_data(name)
+        return found
+
+    def _fresh(self) -> Loader:
+        """A loader; it remembers all that it loads, which is too much for what is read once."""
+        return Loader(extra_search_paths=[str(self._path)], include_default_search_paths=False)
+
+    def _head(self, service: str) -> Head:
+        version = self._loader.determine_latest_version(service, "service-2")
+        data = self._metadata(service, version)
+        protocols = tuple(data.get("protocols") or (data["protocol"],))
+        return Head(
+            service=service,
+            version=data["apiVersion"],
+            protocols=(data["protocol"], *(p for p in protocols if p != data["protocol"])),
+            target=data.get("targetPrefix", ""),
+            prefix=data["endpointPrefix"],
+            signing_name=data.get("signingName", data["endpointPrefix"]),
+            signature=data["signatureVersion"],
+            query_compatible="awsQueryCompatible" in data,
+        )
+
+    def _metadata(self, service: str, version: str) -> Mapping[str, Any]:
+        """The metadata, from the first bytes of the file where that is enough."""
+        text = self._beginning(self._path / service / version)
+        found = _METADATA.search(text)
+        if found:
+            try:
+                metadata: Mapping[str, Any] = json.JSONDecoder().raw_decode(text, found.end())[0]
+            except json.JSONDecodeError:
+                return self._whole_metadata(service)
+            if "apiVersion" in metadata:
+                return metadata
+        return self._whole_metadata(service)
+
+    def _beginning(self, folder: Path) -> str:
+        """The first part of a model, which the AWS CLI keeps plain and botocore packed."""
+        packed, plain = folder / "service-2.json.gz", folder / "service-2.json"
+        if packed.exists():
+            with packed.open("rb") as file:
+                start = zlib.decompressobj(31).decompress(file.read(_HEAD_BYTES))
+        elif plain.exists():
+            with plain.open("rb") as file:
+                start = file.read(_HEAD_BYTES)
+        else:
+            start = b""
+        return start.decode("utf-8", "ignore")
+
+    def _whole_metadata(self, service: str) -> Mapping[str, Any]:
+        whole: Mapping[str, Any] = self._fresh().load_service_model(service, "service-2")
+        metadata: Mapping[str, Any] = whole["metadata"]
+        return metadata
+
+
+@functools.cache
+def catalog(data_path: str = "") -> Catalog:
+    """The models in a folder, read once."""
+    return Catalog(data_path)

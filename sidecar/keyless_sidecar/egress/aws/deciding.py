@@ -1,0 +1,177 @@
+"""One request on its way through the AWS handler: what is understood of it, and the policy's word.
+
+`handler` owns the `Work` of each request.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from botocore.model import OperationModel
+
+from keyless_sidecar.egress.aws.capture import can_capture
+from keyless_sidecar.egress.aws.catalog import Catalog
+from keyless_sidecar.egress.aws.endpoints import Endpoint
+from keyless_sidecar.egress.aws.identify import Identified, identify
+from keyless_sidecar.egress.aws.parts import Parts
+from keyless_sidecar.egress.aws.refusal import AwsRefusal
+from keyless_sidecar.egress.client import Client, RequestRecord, refused
+from keyless_sidecar.egress.messages import Request, values
+from keyless_sidecar.policy.acts import Act, Decision
+from keyless_sidecar.policy.acts_from import acts_for_aws
+from keyless_sidecar.policy.aws_parameters import NotInModel, from_call
+
+__all__ = ["Work", "begin", "decide", "wants_no_signature"]
+
+
+@dataclasses.dataclass
+class Work:
+    """A request, as far as it is understood.
+
+    Attributes:
+        request: as it came.
+        parts: the same for the modules that know signatures.
+        record: what the audit gets.
+        endpoint: what its host says, once that is known.
+        allowed: what it does; set only where the policy allows it.
+        act: what it does, allowed or not.
+        body: where it was read.
+    """
+
+    request: Request
+    parts: Parts
+    record: RequestRecord
+    endpoint: Endpoint | None = None
+    act: Identified | None = None
+    allowed: Identified | None = None
+    body: bytes | None = None
+
+    def sendable(self) -> Identified:
+        """What may be sent.
+
+        Raises:
+            RuntimeError: it isn't allowed; a fault of ours, so nothing goes out.
+        """
+        if self.allowed is None or self.allowed is not self.act:
+            raise RuntimeError("a request goes out that isn't allowed")
+        return self.allowed
+
+
+def begin(request: Request, tool: str) -> Work:
+    """The work on a request, before anything is known of it."""
+    hosts = values(request.headers, "host")
+    host = hosts[0].lower() if len(hosts) == 1 else request.host
+    # Signatures cover the name without the usual port.
+    host = host.removesuffix(":443")
+    parts = Parts(request.method, host, request.target, tuple(request.headers), request.length)
+    record = RequestRecord("request", tool, "aws", request.host, request.method, parts.path)
+    return Work(request, parts, record)
+
+
+def decide(
+    work: Work,
+    endpoint: Endpoint,
+    client: Client,
+    models: Catalog,
+    body: bytes | None,
+    *,
+    region: str,
+    credential: str,
+    final: bool = True,
+) -> None:
+    """Identify what a request does, and ask the policy.
+
+    Args:
+        work: the request; gets ``act``, ``allowed`` and the decision's record.
+        endpoint: where it goes.
+        client: whose policy.
+        models: the service models.
+        body: None where it wasn't read.
+        region: that it is signed for.
+        credential: the vault entry.
+        final: False while the body is still to be read: then only a refusal counts, and only one
+            that nothing in the body can turn.
+
+    Raises:
+        AwsRefusal: it isn't understood, isn't allowed, or its answer couldn't be captured.
+    """
+    work.allowed = None
+    act = work.act = identify(work.parts, endpoint, body, region, models=models)
+    work.record = dataclasses.replace(work.record, action=act.name, region=act.region)
+    in_body = () if body is not None else members_in_body(act.model)
+
+    def ask(unknown: Collection[str]) -> Decision:
+        return client.decide(_acts(act, client, work.request.host, credential, unknown))
+
+    decision = ask(in_body)
+    if not final and (decision.outcome == "allow" or decision != ask(())):
+        return
+    work.record = dataclasses.replace(
+        work.record, decision=decision.outcome, rule=decision.rule, reason=decision.reason
+    )
+    if decision.outcome != "allow":
+        raise AwsRefusal("AccessDenied", refused(decision))
+    if not can_capture(act.service, act.model, act.protocol):
+        raise AwsRefusal(
+            "AccessDenied",
+            f"The answer of {act.operation} holds credentials, which can't be taken out of it in "
+            "this protocol; use another client.",
+        )
+    if final:
+        work.allowed = act
+
+
+def members_in_body(model: OperationModel) -> tuple[str, ...]:
+    """The input members of a REST operation that stand in the body."""
+    members = model.input_shape.members if model.input_shape is not None else {}
+    return tuple(name for name, shape in members.items() if not shape.serialization.get("location"))
+
+
+def call_of(model: OperationModel, flat: Mapping[str, str]) -> dict[str, Any]:
+    """Parameters as a call has them, as far as they are plain, of the flat table of a request.
+
+    Structures and maps become empty ones: they are given, and rules see nothing of them.
+    """
+    members = model.input_shape.members if model.input_shape is not None else {}
+    call: dict[str, Any] = {}
+    for path, text in flat.items():
+        name, _, rest = path.partition(".")
+        kind = members[name].type_name if name in members else ""
+        if kind == "list" and rest.isdigit():
+            call.setdefault(name, []).append(text)
+        elif rest or kind in ("structure", "map", "list"):
+            call[name] = {}
+        else:
+            call[name] = text
+    return call
+
+
+def wants_no_signature(act: Identified) -> bool:
+    """Whether an operation is one that clients call without a signature."""
+    kinds = act.model.auth or ([act.model.auth_type] if act.model.auth_type else [])
+    return list(kinds) in (["none"], ["smithy.api#noAuth"])
+
+
+def _acts(
+    act: Identified, client: Client, host: str, credential: str, unknown: Collection[str]
+) -> tuple[Act, ...]:
+    """The acts that a command or a call for the same would be."""
+    try:
+        given = from_call(act.model, call_of(act.model, act.parameters))
+    except NotInModel as error:
+        raise AwsRefusal("AccessDenied", str(error)) from None
+    return acts_for_aws(
+        act.model,
+        given,
+        tool=client.tool,
+        credential=credential,
+        region=act.region,
+        account=act.account,
+        allow_operations=client.allow_operations,
+        unknown=[name for name in unknown if name not in given.values],
+        host=host,
+        credential_kind="aws" if credential else "",
+        **client.facts,
+    )
