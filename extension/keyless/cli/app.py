@@ -13,6 +13,7 @@ __all__ = ["main"]
 _COMMANDS = {
     "doctor": "check this machine, and say what is missing and how to get it",
     "vault": "add, list, remove, test: the credentials that notebooks act with",
+    "policy": "check, explain, init: what notebooks may do with them",
     "audit": "show, verify: what notebooks did with them",
     "demo": "an AI's notebook deploys a Lambda to a local AWS with a key that it never sees",
 }
