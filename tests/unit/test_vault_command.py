@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from keyless_sidecar.commands.vault import main
-from keyless_sidecar.vault import FileSource
+from keyless_sidecar.vault import DEFAULT_DELIVERY, FileSource
 
 SECRET = "q7Zr-Kw92_xTnB4vLm8c"
 OTHER = "Hk3pWq8s-ZtYv61_NdRj"
@@ -56,7 +56,7 @@ def test_add_list_test_remove(
     assert vault("list") == vault("test") == 0
     out = capsys.readouterr().out
     assert "vault.key: keep a copy" in out
-    assert "prod  aws    aws    env" in out
+    assert f"prod  aws    aws    {DEFAULT_DELIVERY['aws']}" in out
     assert "OK: 2 entries can be decrypted." in out
     assert fields(folder, "prod") == AWS
     assert fields(folder, "gh") == {"value": OTHER}

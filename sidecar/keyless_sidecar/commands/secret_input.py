@@ -56,7 +56,7 @@ def parse_fields(kind: str, text: str, *, raw: bool) -> dict[str, str]:
     Raises:
         VaultError: it is neither.  The message doesn't repeat it.
     """
-    single = kind in ("token", "generic")
+    single = KINDS[kind].single
     if not raw:
         try:
             fields = msgspec.json.decode(text, type=dict[str, str])
@@ -66,7 +66,7 @@ def parse_fields(kind: str, text: str, *, raw: bool) -> dict[str, str]:
         if fields is not None and (known.any_field or set(fields) & set(known.required)):
             return fields
     if single:
-        return {"value": text}
+        return {single: text}
     names = ", ".join(KINDS[kind].required)
     raise VaultError(f"A credential of kind {kind} is given as a JSON object with texts: {names}")
 
@@ -79,7 +79,7 @@ def ask_fields(kind: str) -> dict[str, str]:
     """
     known = KINDS[kind]
     if known.any_field:
-        return {"value": _ask("value")}
+        return {known.single: _ask(known.single)}
     fields = {field: _ask(field, shown=field in known.plain) for field in known.required}
     for field in known.optional:
         value = _ask(f"{field} (empty: none)", shown=field in known.plain)

@@ -7,11 +7,19 @@ import json
 import sys
 from pathlib import Path
 
-from keyless_sidecar.commands import secret_input
-from keyless_sidecar.commands.aws_profile import profile_fields
+from keyless_sidecar.commands import new_entry, places, secret_input
 from keyless_sidecar.commands.parsing import Parser
-from keyless_sidecar.vault import DELIVERIES, KINDS, Entry, EntryInfo, FileSource, VaultError
-from keyless_sidecar.vault.file_source import VaultLocked
+from keyless_sidecar.vault import (
+    DELIVERIES,
+    KINDS,
+    SOURCES,
+    Declaration,
+    Entry,
+    EntryInfo,
+    FileSource,
+    VaultError,
+    VaultLocked,
+)
 
 __all__ = ["main"]
 
@@ -40,38 +48,17 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("--data-dir", type=Path, required=True, help=argparse.SUPPRESS)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    add = commands.add_parser("add", help="store a credential (asks for it at a hidden prompt)")
-    add.add_argument("name", metavar="NAME")
-    add.add_argument("--kind", required=True, choices=sorted(KINDS))
-    add.add_argument(
-        "--tool",
-        action="append",
-        default=[],
-        metavar="TOOL",
-        dest="tools",
-        help="a tool that may use it (repeat for more; kind aws: aws)",
-    )
-    add.add_argument("--delivery", default="env", choices=DELIVERIES)
-    origin = add.add_mutually_exclusive_group()
-    origin.add_argument("--from-stdin", action="store_true", help="JSON object, or one value")
-    origin.add_argument("--from-fd", type=int, metavar="N", help="likewise, from a descriptor")
-    origin.add_argument("--from-profile", metavar="NAME", help="copy an AWS profile's static keys")
-    add.add_argument("--raw", action="store_true", help="what is read is one value, never JSON")
-    add.add_argument("--replace", action="store_true", help="rotate an entry of that name")
-    add.add_argument(
-        "--passphrase", action="store_true", help="lock a new vault by a passphrase, not a key file"
-    )
-    add.set_defaults(run=_add)
-
+    _add_options(commands.add_parser("add", help="store a credential (asks at a hidden prompt)"))
     show = commands.add_parser("list", help="show the entries, without values")
     show.set_defaults(run=_list)
     remove = commands.add_parser("remove", help="take an entry out; its use ends at once")
     remove.add_argument("name", metavar="NAME")
     remove.set_defaults(run=_remove)
-    test = commands.add_parser("test", help="decrypt every entry and say whether that worked")
+    test = commands.add_parser("test", help="say whether the vault opens, or an entry can be had")
+    test.add_argument("name", metavar="NAME", nargs="?", help="fetch this entry from its source")
     test.set_defaults(run=_test)
 
-    for command in (add, show, remove, test):
+    for command in commands.choices.values():
         command.add_argument(
             "--passphrase-fd", type=int, metavar="N", help="descriptor with the vault's passphrase"
         )
@@ -81,54 +68,128 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     return parser
 
 
+def _add_options(add: argparse.ArgumentParser) -> None:
+    add.add_argument("name", metavar="NAME")
+    add.add_argument("--kind", required=True, choices=sorted(KINDS))
+    who = add.add_argument_group("who may use it, and where")
+    tools = who.add_mutually_exclusive_group()
+    tools.add_argument(
+        "--tool",
+        action="append",
+        default=[],
+        metavar="TOOL",
+        dest="tools",
+        help="a tool that may use it (repeat for more; kind aws: aws)",
+    )
+    tools.add_argument(
+        "--no-tool", action="store_true", help="none: it only gives access to another's source"
+    )
+    who.add_argument("--delivery", default="", choices=DELIVERIES)
+    for option, name, what in (
+        ("host", "HOST", "a host it may be sent to: api.example.org, *.example.org:8443"),
+        ("path", "PREFIX", "a prefix of the paths there (default: all)"),
+        ("place", "PLACE", "header:NAME, header:NAME:SCHEME, basic, query:NAME"),
+    ):
+        who.add_argument(
+            f"--{option}", action="append", default=[], metavar=name, dest=f"{option}s", help=what
+        )
+    who.add_argument(
+        "--as-file", default="", metavar="FILE", help="delivery file: its place in the tool's home"
+    )
+
+    where = add.add_argument_group("where its values come from")
+    origin = where.add_mutually_exclusive_group()
+    origin.add_argument("--from-stdin", action="store_true", help="JSON object, or one value")
+    origin.add_argument("--from-fd", type=int, metavar="N", help="likewise, from a descriptor")
+    origin.add_argument("--from-profile", metavar="NAME", help="copy an AWS profile's static keys")
+    origin.add_argument("--source", choices=sorted(SOURCES), help="fetched when it is used")
+    where.add_argument("--profile", metavar="NAME", help="with --source: the AWS profile")
+    where.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SETTING=VALUE",
+        dest="settings",
+        help="with --source: one of its settings (never a secret)",
+    )
+    where.add_argument(
+        "--field",
+        action="append",
+        default=[],
+        metavar="FIELD=MEMBER",
+        dest="mapping",
+        help="with --source: the field's member in the source's answer",
+    )
+    where.add_argument("--raw", action="store_true", help="what is read is one value, never JSON")
+    add.add_argument("--replace", action="store_true", help="rotate an entry of that name")
+    lock = add.add_mutually_exclusive_group()
+    lock.add_argument(
+        "--passphrase", action="store_true", help="lock a new vault by a passphrase, not a key file"
+    )
+    lock.add_argument(
+        "--keyring", action="store_true", help="keep a new vault's key in the OS keyring"
+    )
+    add.set_defaults(run=_add)
+
+
 def _add(options: argparse.Namespace) -> int:
     secret_fd = 0 if options.from_stdin else options.from_fd
     if secret_fd is not None and secret_fd == options.passphrase_fd:
         raise VaultError("The secret and the passphrase can't come from the same descriptor")
-    tools = options.tools or (["aws"] if options.kind == "aws" else [])
-    if not tools:
-        raise VaultError(f"{options.name}: name a tool that may use it with --tool")
-    source = FileSource(options.data_dir)
+    source = FileSource(options.data_dir, places.keyring())
     passphrase = None
     fresh = not source.method
     if fresh:
-        passphrase = _new_passphrase(options)
+        passphrase = None if options.keyring else _new_passphrase(options)
+    elif options.keyring:
+        raise VaultError("There is a vault already: --keyring is for a new one")
     else:
         source = _open(options)
-    entry = Entry(
-        options.name, options.kind, _fields(options, secret_fd), tuple(tools), options.delivery
-    )
-    source.add(entry, replace=options.replace, passphrase=passphrase)
-    print(f"Stored {entry.name} ({entry.kind}) for {', '.join(entry.tools)}.")
-    if "session_token" in entry.fields:
-        print("It has a session token, so it will expire.")
-    if fresh and passphrase is None:
+    entry: Entry | Declaration
+    if options.source is not None:
+        known = {info.name for info in source.names()} if not fresh else set()
+        known |= {each.info.name for each in places.declared()}
+        entry = new_entry.declaration(options, known)
+    else:
+        entry = new_entry.entry(options, secret_fd)
+    source.add(entry, replace=options.replace, passphrase=passphrase, in_keyring=options.keyring)
+    info = entry.info
+    users = ", ".join(info.tools) or "no tool"
+    if isinstance(entry, Declaration):
+        print(f"Stored {info.name} ({info.kind}, from {info.source}) for {users}.")
+        print(f"jupyter keyless vault test {info.name} tries it.")
+    else:
+        print(f"Stored {info.name} ({info.kind}) for {users}.")
+        if "session_token" in entry.fields:
+            print("It has a session token, so it will expire.")
+    if fresh and options.keyring:
+        print("The vault's key is in the keyring: a backup of the vault needs one of it too.")
+    elif fresh and passphrase is None:
         print(f"The vault's key is {options.data_dir / 'vault.key'}: keep a copy in a safe place.")
     return 0
 
 
-def _fields(options: argparse.Namespace, secret_fd: int | None) -> dict[str, str]:
-    if options.from_profile is not None:
-        if options.kind != "aws":
-            raise VaultError("--from-profile goes with --kind aws")
-        return profile_fields(options.from_profile)
-    if secret_fd is not None:
-        text = secret_input.read_descriptor(secret_fd, "The secret")
-        return secret_input.parse_fields(options.kind, text, raw=options.raw)
-    return secret_input.ask_fields(options.kind)
-
-
 def _list(options: argparse.Namespace) -> int:
-    infos = _open(options).names()
+    infos = [*_open(options).names(), *(each.info for each in places.declared())]
+    infos.sort(key=lambda info: info.name)
     if options.json:
         print(json.dumps([_to_json(info) for info in infos]))
         return 0
     if not infos:
         print("The vault is empty: jupyter keyless vault add stores a credential.")
         return 0
-    rows = [("NAME", "KIND", "TOOLS", "DELIVERY", "ADDED")]
+    rows = [("NAME", "KIND", "TOOLS", "DELIVERY", "SOURCE", "HOSTS", "ADDED")]
     rows += [
-        (info.name, info.kind, ",".join(info.tools), info.delivery, info.added) for info in infos
+        (
+            info.name,
+            info.kind,
+            ",".join(info.tools) or "-",
+            info.delivery,
+            info.source,
+            ",".join(info.hosts) or "-",
+            info.added or "-",
+        )
+        for info in infos
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
@@ -144,6 +205,8 @@ def _remove(options: argparse.Namespace) -> int:
 
 
 def _test(options: argparse.Namespace) -> int:
+    if options.name is not None:
+        return _test_one(options)
     state, message, count = "open", "", 0
     try:
         source = _open(options)
@@ -168,14 +231,40 @@ def _test(options: argparse.Namespace) -> int:
     return 1 if message else 0
 
 
+def _test_one(options: argparse.Namespace) -> int:
+    """Fetch one entry as a sidecar would, and say all of it but the values."""
+    entry, message = None, ""
+    try:
+        vault = places.whole_vault(options.data_dir, _passphrase(options))
+        try:
+            entry = vault.fetch(options.name)
+        finally:
+            vault.close()
+    except VaultError as error:
+        if not options.json:
+            raise
+        message = str(error)
+    expires = entry.expires.isoformat(timespec="seconds") if entry and entry.expires else ""
+    if options.json:
+        facts = _to_json(entry.info) if entry else {"name": options.name}
+        print(json.dumps({**facts, "ok": not message, "expires": expires, "message": message}))
+    elif entry is not None:
+        fields = ", ".join(entry.fields)
+        print(f"OK: {entry.name} ({entry.kind}) from {entry.source}, with {fields}.")
+        print(f"It ends {expires}." if expires else "It has no end that its source tells.")
+    return 1 if message else 0
+
+
 def _open(options: argparse.Namespace) -> FileSource:
-    passphrase = None
-    if FileSource(options.data_dir).method == "argon2id":
-        if options.passphrase_fd is not None:
-            passphrase = secret_input.read_descriptor(options.passphrase_fd, "The passphrase")
-        elif not options.no_prompt:
-            passphrase = secret_input.ask_passphrase()
-    return FileSource.open(options.data_dir, passphrase)
+    return FileSource.open(options.data_dir, _passphrase(options), keyring=places.keyring())
+
+
+def _passphrase(options: argparse.Namespace) -> str | None:
+    if FileSource(options.data_dir).method != "argon2id":
+        return None
+    if options.passphrase_fd is not None:
+        return secret_input.read_descriptor(options.passphrase_fd, "The passphrase")
+    return None if options.no_prompt else secret_input.ask_passphrase()
 
 
 def _new_passphrase(options: argparse.Namespace) -> str | None:
@@ -190,5 +279,10 @@ def _to_json(info: EntryInfo) -> dict[str, object]:
         "kind": info.kind,
         "tools": list(info.tools),
         "delivery": info.delivery,
+        "source": info.source,
+        "hosts": list(info.hosts),
+        "paths": list(info.paths),
+        "places": list(info.places),
+        "file": info.file,
         "added": info.added,
     }

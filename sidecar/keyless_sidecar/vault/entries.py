@@ -1,4 +1,4 @@
-"""What a vault entry is: its name, its kind, its fields, and who may use it.
+"""What a vault entry is: its name, its kind, its fields, and who may use it where.
 
 Pure data, checked when it is made.  The values stand in a :class:`SecretFields`, which shows none
 of them by itself: no ``repr``, no pickle, no copy.
@@ -8,56 +8,32 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import NoReturn
 
-__all__ = ["DELIVERIES", "KINDS", "Entry", "EntryInfo", "Kind", "SecretFields", "VaultError"]
+from keyless_sidecar.vault.bindings import check_file, check_hosts, check_paths, check_places
+from keyless_sidecar.vault.kinds import DEFAULT_DELIVERY, DELIVERIES, KINDS, Kind, VaultError
 
-#: Ways in which a credential reaches the tool.
-DELIVERIES = ("env",)
+__all__ = [
+    "DELIVERIES",
+    "KINDS",
+    "Entry",
+    "EntryInfo",
+    "Kind",
+    "SecretFields",
+    "VaultError",
+    "check_name",
+]
+
 #: Largest value of one field, in bytes of UTF-8.
 MAX_VALUE = 64 * 1024
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _TOOL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
 _FIELD = re.compile(r"[a-z][a-z0-9_]{0,63}")
-
-
-class VaultError(Exception):
-    """The vault can't do it; the message is one sentence that says why and what helps."""
-
-
-@dataclass(frozen=True)
-class Kind:
-    """Which fields a kind of credential has.
-
-    Attributes:
-        required: names that must be there.
-        optional: names that may be there.
-        plain: those that are no secret, hence aren't taken out of a tool's output.
-        any_field: other names are allowed too, and each is a secret.
-    """
-
-    required: tuple[str, ...] = ()
-    optional: tuple[str, ...] = ()
-    plain: frozenset[str] = frozenset()
-    any_field: bool = False
-
-
-#: The kinds.  An AWS access key id counts as a secret: it names the account and the person.
-KINDS: Mapping[str, Kind] = {
-    "aws": Kind(
-        ("access_key_id", "secret_access_key"), ("session_token", "region"), frozenset({"region"})
-    ),
-    "token": Kind(("value",)),
-    "basic": Kind(("username", "password"), (), frozenset({"username"})),
-    "postgres": Kind(
-        ("host", "username", "password"),
-        ("port", "database", "sslmode"),
-        frozenset({"host", "port", "database", "username", "sslmode"}),
-    ),
-    "generic": Kind(any_field=True),
-}
+_WORDS = re.compile(r"[\s\"'=:,;]+")
+_SHORTEST_WORD = 12
 
 
 class SecretFields(Mapping[str, str]):
@@ -90,15 +66,51 @@ class EntryInfo:
 
     Attributes:
         tools: names of the tools that may use it; none may where this is empty.
+        delivery: one of :data:`DELIVERIES`; empty becomes the kind's default.
+        source: where the values come from (``memory``, ``file``, ``aws-profile``, …).
         added: when it was stored (UTC, ISO format), empty where unknown.
+        hosts: host patterns that it may be sent to.
+        paths: prefixes of the request paths there; empty means all.
+        places: where in a request it stands; empty means the kind's usual places.
+        file: for delivery ``file``, the path below the tool's home.
+
+    Raises:
+        VaultError: one of them is no good.
     """
 
     name: str
     kind: str
     tools: tuple[str, ...]
-    delivery: str
-    source: str
+    delivery: str = ""
+    source: str = ""
     added: str = ""
+    hosts: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()
+    file: str = ""
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        known = KINDS.get(self.kind)
+        if known is None:
+            raise VaultError(f"{self.name}: kind is one of {', '.join(KINDS)}")
+        # What is bound to hosts goes there and nowhere else, unless a person says so.
+        bound = bool(self.hosts) and self.kind in ("token", "basic")
+        delivery = self.delivery or ("proxy" if bound else DEFAULT_DELIVERY[self.kind])
+        if delivery not in DELIVERIES:
+            raise VaultError(f"{self.name}: delivery is one of {', '.join(DELIVERIES)}")
+        for tool in self.tools:
+            if not isinstance(tool, str) or not _TOOL.fullmatch(tool):
+                raise VaultError(f"{self.name}: a bound tool has no proper name")
+        check_file(self.name, self.file, delivery=delivery, kind=self.kind, single=known.single)
+        for attribute, value in (
+            ("tools", tuple(self.tools)),
+            ("delivery", delivery),
+            ("hosts", check_hosts(self.name, self.hosts)),
+            ("paths", check_paths(self.name, self.paths)),
+            ("places", check_places(self.name, self.places)),
+        ):
+            object.__setattr__(self, attribute, value)
 
     def allows(self, tool: str) -> bool:
         """True where a tool may use the entry."""
@@ -109,44 +121,90 @@ class EntryInfo:
 class Entry:
     """A credential with its values, for as long as one command needs it.
 
+    Attributes:
+        expires: when the values end (with a time zone), None where that isn't known.
+
+    The others are those of :class:`EntryInfo`.
+
     Raises:
-        VaultError: name, kind, fields, tools or delivery are no good; the message holds no value.
+        VaultError: one of them is no good; the message holds no value.
     """
 
     name: str
     kind: str
     fields: Mapping[str, str]
     tools: tuple[str, ...]
-    delivery: str = "env"
+    delivery: str = ""
     source: str = ""
     added: str = ""
+    hosts: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()
+    file: str = ""
+    expires: datetime | None = None
+    info: EntryInfo = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.fields, SecretFields):
             object.__setattr__(self, "fields", SecretFields(self.fields))
-        object.__setattr__(self, "tools", tuple(self.tools))
-        _check_name(self.name)
-        if self.delivery not in DELIVERIES:
-            raise VaultError(f"{self.name}: delivery is one of {', '.join(DELIVERIES)}")
-        for tool in self.tools:
-            if not _TOOL.fullmatch(tool):
-                raise VaultError(f"{self.name}: a bound tool has no proper name")
+        info = EntryInfo(
+            self.name,
+            self.kind,
+            tuple(self.tools),
+            self.delivery,
+            self.source,
+            self.added,
+            tuple(self.hosts),
+            tuple(self.paths),
+            tuple(self.places),
+            self.file,
+        )
+        for attribute in ("tools", "delivery", "hosts", "paths", "places"):
+            object.__setattr__(self, attribute, getattr(info, attribute))
+        object.__setattr__(self, "info", info)
+        if self.expires is not None and self.expires.tzinfo is None:
+            raise VaultError(f"{self.name}: its end has no time zone")
         _check_fields(self.name, self.kind, self.fields)
 
-    @property
-    def info(self) -> EntryInfo:
-        """The same without values."""
-        return EntryInfo(
-            self.name, self.kind, self.tools, self.delivery, self.source, added=self.added
+    @classmethod
+    def of(
+        cls, info: EntryInfo, fields: Mapping[str, str], expires: datetime | None = None
+    ) -> Entry:
+        """The entry with these values.
+
+        Raises:
+            VaultError: the values are no good.
+        """
+        return cls(
+            info.name,
+            info.kind,
+            fields,
+            info.tools,
+            info.delivery,
+            info.source,
+            info.added,
+            info.hosts,
+            info.paths,
+            info.places,
+            info.file,
+            expires,
         )
 
     def secrets(self) -> list[tuple[str, bytes]]:
-        """Label and value of each secret field, for the sanitizer."""
-        return [(self.name, self.fields[field].encode()) for field in self.secret_fields()]
+        """Label and value of each secret, for the sanitizer.
+
+        A file's content counts as a whole, and so does each word in it that looks like a secret: a
+        tool that reads ``.netrc`` may print the password alone.
+        """
+        found = [(self.name, self.fields[name].encode()) for name in self.secret_fields()]
+        if self.kind == "file" or self.delivery == "file":
+            whole = [value for _, value in found]
+            found += [(self.name, word) for value in whole for word in _telling_words(value)]
+        return found
 
     def secret_fields(self) -> list[str]:
         """Names of the fields that hold a secret."""
-        return [field for field in self.fields if field not in KINDS[self.kind].plain]
+        return [name for name in self.fields if name not in KINDS[self.kind].plain]
 
     def require_strong(self) -> None:
         """Refuse values that can't be taken out of an output without eating harmless text.
@@ -157,14 +215,30 @@ class Entry:
         # Late, since the vault's readers need none of the sanitizer.
         from keyless_sidecar.sanitize import weakness
 
-        for field in self.secret_fields():
-            reason = weakness(self.fields[field].encode())
+        for name in self.secret_fields():
+            reason = weakness(self.fields[name].encode())
             if reason:
-                raise VaultError(f"{self.name}: {field} can't be kept: {reason}")
+                raise VaultError(f"{self.name}: {name} can't be kept: {reason}")
 
 
-def _check_name(name: str) -> None:
-    if not _NAME.fullmatch(name):
+def _telling_words(content: bytes) -> list[bytes]:
+    from keyless_sidecar.sanitize.weakness import distinctive, weakness
+
+    words = (word.encode() for word in _WORDS.split(content.decode()))
+    return [
+        word
+        for word in words
+        if len(word) >= _SHORTEST_WORD and distinctive(word) and weakness(word) is None
+    ]
+
+
+def check_name(name: object) -> None:
+    """Refuse what is no name of an entry, before it stands in any message.
+
+    Raises:
+        VaultError: that is so.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise VaultError(
             "An entry's name is 1 to 64 letters, digits, dots, dashes or underscores, "
             "and starts with a letter or digit"
@@ -172,35 +246,35 @@ def _check_name(name: str) -> None:
 
 
 def _check_fields(name: str, kind: str, fields: Mapping[str, str]) -> None:
-    known = KINDS.get(kind)
-    if known is None:
-        raise VaultError(f"{name}: kind is one of {', '.join(KINDS)}")
-    missing = [field for field in known.required if field not in fields]
+    known = KINDS[kind]
+    missing = [each for each in known.required if each not in fields]
     if missing:
         raise VaultError(f"{name}: a credential of kind {kind} needs {_list(missing)}")
     if not known.any_field:
         allowed = {*known.required, *known.optional}
-        if any(field not in allowed for field in fields):
+        if any(each not in allowed for each in fields):
             raise VaultError(f"{name}: a credential of kind {kind} has only {_list(allowed)}")
     if not fields:
         raise VaultError(f"{name}: there is no field in it")
-    for field, value in fields.items():
-        if not _FIELD.fullmatch(field):
+    for each, value in fields.items():
+        if not _FIELD.fullmatch(each):
             raise VaultError(f"{name}: a field's name is small letters, digits and underscores")
-        _check_value(name, field, value)
+        _check_value(name, each, value)
 
 
-def _check_value(name: str, field: str, value: object) -> None:
+def _check_value(name: str, field_name: str, value: object) -> None:
     if not isinstance(value, str) or not value:
-        raise VaultError(f"{name}: {field} must be a text that isn't empty")
+        raise VaultError(f"{name}: {field_name} must be a text that isn't empty")
     try:
         size = len(value.encode())
     except UnicodeEncodeError:
-        raise VaultError(f"{name}: {field} is no valid Unicode text") from None
+        raise VaultError(f"{name}: {field_name} is no valid Unicode text") from None
     if size > MAX_VALUE:
-        raise VaultError(f"{name}: {field} is longer than {MAX_VALUE} bytes")
+        raise VaultError(f"{name}: {field_name} is longer than {MAX_VALUE} bytes")
     if "\0" in value:
-        raise VaultError(f"{name}: {field} holds a NUL, which no environment variable can carry")
+        raise VaultError(
+            f"{name}: {field_name} holds a NUL, which no environment variable can carry"
+        )
 
 
 def _list(names: Iterable[str]) -> str:

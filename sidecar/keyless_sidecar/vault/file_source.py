@@ -10,13 +10,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from keyless_sidecar.private_files import NotPrivate, lock, open_folder, read_file, replace_file
-from keyless_sidecar.vault.entries import Entry, EntryInfo, VaultError
+from keyless_sidecar.vault.declarations import Declaration
+from keyless_sidecar.vault.entries import Entry, EntryInfo
 from keyless_sidecar.vault.keys import MIN_PASSPHRASE, KeyMethod, decode_key_file, new_key_file
+from keyless_sidecar.vault.kinds import VaultError
+from keyless_sidecar.vault.os_keyring import OsKeyring
 from keyless_sidecar.vault.sealed import SOURCE, SealedVault, WrongKey
 
 __all__ = ["FileSource", "VaultLocked"]
@@ -26,6 +30,8 @@ _KEY = "vault.key"
 _LOCK = "vault.lock"
 _MAX_VAULT = 16 * 1024 * 1024
 _MAX_KEY = 1024
+#: The keyring's items: this service, and the vault's id as the account.
+_SERVICE = "keyless-vault"
 
 
 class VaultLocked(VaultError):
@@ -40,8 +46,9 @@ class FileSource:
 
     source: Final = SOURCE
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, keyring: OsKeyring | None = None) -> None:
         self._folder = folder
+        self._keyring = keyring or OsKeyring()
         self._key: bytes | None = None
         self._key_method: KeyMethod | None = None
 
@@ -49,18 +56,21 @@ class FileSource:
         return f"FileSource({str(self._folder)!r})"
 
     @classmethod
-    def open(cls, folder: Path, passphrase: str | None = None) -> FileSource:
+    def open(
+        cls, folder: Path, passphrase: str | None = None, *, keyring: OsKeyring | None = None
+    ) -> FileSource:
         """Open and unlock the vault in a data folder.
 
         Args:
             folder: the data folder; it need not be there.
             passphrase: for a vault that is locked by one.
+            keyring: for a vault whose key is in there.
 
         Raises:
             VaultLocked: key file or passphrase are missing or don't fit.
             VaultError: the vault is damaged, or others can change it.
         """
-        source = cls(folder)
+        source = cls(folder, keyring)
         with source._opened() as fd:
             if fd is not None and (sealed := source._read(fd)) is not None:
                 source._unlock(fd, sealed, passphrase)
@@ -68,7 +78,7 @@ class FileSource:
 
     @property
     def method(self) -> str:
-        """``key-file`` or ``argon2id``, empty where there is no vault yet.
+        """``key-file``, ``keyring`` or ``argon2id``, empty where there is no vault yet.
 
         Raises:
             VaultError: the vault can't be read.
@@ -86,8 +96,8 @@ class FileSource:
         with self._current() as (sealed, _):
             return [] if sealed is None else sealed.infos()
 
-    def fetch(self, name: str) -> Entry:
-        """Decrypt one entry.
+    def fetch(self, name: str) -> Entry | Declaration:
+        """Decrypt one entry: its values, or where they come from.
 
         Raises:
             VaultError: there is none of that name, or the vault can't be read.
@@ -104,25 +114,35 @@ class FileSource:
             sealed = None if fd is None else self._read(fd)
         return "" if sealed is None else sealed.revision
 
-    def add(self, entry: Entry, *, replace: bool = False, passphrase: str | None = None) -> None:
+    def add(
+        self,
+        entry: Entry | Declaration,
+        *,
+        replace: bool = False,
+        passphrase: str | None = None,
+        in_keyring: bool = False,
+    ) -> None:
         """Store an entry; the first one makes the vault.
 
         Args:
             replace: an entry of the same name is rotated (else it is an error).
             passphrase: locks a vault that is made now, instead of a key file.
+            in_keyring: the key of a vault that is made now goes into the OS keyring instead.
 
         Raises:
             VaultError: the values are weak, the name is taken, or the vault can't be changed.
         """
-        entry.require_strong()
+        if isinstance(entry, Entry):
+            entry.require_strong()
         with self._writing(create=True) as fd:
             sealed = self._read(fd)
             if sealed is None:
-                sealed = self._make(fd, passphrase)
+                sealed = self._make(fd, passphrase, in_keyring)
             key = self._held_key(sealed)
             sealed.verify(key)
-            if not replace and any(info.name == entry.name for info in sealed.infos()):
-                raise VaultError(f"There is an entry {entry.name} already: --replace rotates it")
+            name = entry.info.name
+            if not replace and any(info.name == name for info in sealed.infos()):
+                raise VaultError(f"There is an entry {name} already: --replace rotates it")
             replace_file(fd, _VAULT, sealed.with_entry(key, entry).dump())
 
     def remove(self, name: str) -> None:
@@ -201,6 +221,9 @@ class FileSource:
                     "restore it from your backup"
                 ) from None
             wrong = f"The vault is locked: {self._folder / _KEY} is another vault's key"
+        elif method.method == "keyring":
+            key = self._key_in_keyring(sealed.id)
+            wrong = "The vault is locked: the keyring holds another vault's key"
         else:
             if passphrase is None:
                 raise VaultLocked(
@@ -221,12 +244,29 @@ class FileSource:
             raise VaultLocked("The vault was made anew with another key: open it again")
         return self._key
 
-    def _make(self, fd: int, passphrase: str | None) -> SealedVault:
+    def _key_in_keyring(self, vault_id: str) -> bytes:
+        try:
+            text = self._keyring.read(_SERVICE, vault_id)
+        except VaultError as error:
+            raise VaultLocked(f"The vault is locked: {error}") from None
+        if text is None:
+            raise VaultLocked(
+                "The vault is locked: its key isn't in the keyring of this session "
+                f"({_SERVICE}, {vault_id})"
+            )
+        return decode_key_file(text.encode(), "The keyring")
+
+    def _make(self, fd: int, passphrase: str | None, in_keyring: bool) -> SealedVault:
+        vault_id = ""
         if passphrase is not None:
             if len(passphrase) < MIN_PASSPHRASE:
                 raise VaultError(f"A passphrase needs at least {MIN_PASSPHRASE} characters")
             method = KeyMethod.argon2id()
             key = method.derive(passphrase)
+        elif in_keyring:
+            method, vault_id = KeyMethod.keyring(), secrets.token_hex(16)
+            content, key = new_key_file()
+            self._keyring.write(_SERVICE, vault_id, content.decode().strip())
         else:
             method = KeyMethod.key_file()
             try:
@@ -236,4 +276,4 @@ class FileSource:
                 content, key = new_key_file()
                 replace_file(fd, _KEY, content)
         self._key, self._key_method = key, method
-        return SealedVault.new(method, key)
+        return SealedVault.new(method, key, vault_id)

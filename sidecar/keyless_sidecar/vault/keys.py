@@ -1,4 +1,4 @@
-"""The key of an encrypted vault: a key file, or a passphrase through argon2id.
+"""The key of an encrypted vault: in a file, in the OS keyring, or a passphrase through argon2id.
 
 Pure but for the random numbers.  :mod:`keyless_sidecar.vault.file_source` reads and writes the
 files; :mod:`keyless_sidecar.vault.sealed` uses the key.
@@ -16,7 +16,7 @@ import msgspec
 from argon2.low_level import ARGON2_VERSION, Type, hash_secret_raw
 from argon2.profiles import RFC_9106_LOW_MEMORY
 
-from keyless_sidecar.vault.entries import VaultError
+from keyless_sidecar.vault.kinds import VaultError
 
 __all__ = ["KEY_BYTES", "MIN_PASSPHRASE", "KeyMethod", "decode_key_file", "new_key_file"]
 
@@ -35,11 +35,11 @@ class KeyMethod(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the key is had, as the vault's header says it.
 
     Attributes:
-        salt: base64; empty for a key file, and the numbers after it 0.
+        salt: base64; empty for a stored key, and the numbers after it 0.
         memory: in KiB.
     """
 
-    method: Literal["key-file", "argon2id"]
+    method: Literal["key-file", "keyring", "argon2id"]
     salt: str
     time: int
     memory: int
@@ -49,6 +49,11 @@ class KeyMethod(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def key_file(cls) -> KeyMethod:
         """A key that lies in a file beside the vault."""
         return cls("key-file", salt="", time=0, memory=0, lanes=0)
+
+    @classmethod
+    def keyring(cls) -> KeyMethod:
+        """A key that lies in the operating system's keyring, under the vault's id."""
+        return cls("keyring", salt="", time=0, memory=0, lanes=0)
 
     @classmethod
     def argon2id(cls) -> KeyMethod:
@@ -99,8 +104,8 @@ def new_key_file() -> tuple[bytes, bytes]:
     return base64.b64encode(key) + b"\n", key
 
 
-def decode_key_file(content: bytes) -> bytes:
-    """The key in a key file.
+def decode_key_file(content: bytes, where: str = "vault.key") -> bytes:
+    """The key in a key file, or in another place that keeps the same text.
 
     Raises:
         VaultError: that is no key file.
@@ -110,5 +115,5 @@ def decode_key_file(content: bytes) -> bytes:
     except binascii.Error:
         key = b""
     if len(key) != KEY_BYTES:
-        raise VaultError("vault.key holds no key of 256 bits: restore it from your backup")
+        raise VaultError(f"{where} holds no key of 256 bits: restore it from your backup")
     return key

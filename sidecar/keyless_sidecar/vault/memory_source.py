@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from keyless_sidecar.vault.entries import Entry, EntryInfo, VaultError
+from keyless_sidecar.vault.entries import Entry, EntryInfo
+from keyless_sidecar.vault.kinds import VaultError
 
 __all__ = ["MemorySource"]
 

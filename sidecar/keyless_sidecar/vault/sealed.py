@@ -21,8 +21,10 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from keyless_sidecar.vault.entries import Entry, EntryInfo, VaultError
+from keyless_sidecar.vault.declarations import Declaration, parse_settings
+from keyless_sidecar.vault.entries import Entry, EntryInfo
 from keyless_sidecar.vault.keys import KeyMethod
+from keyless_sidecar.vault.kinds import VaultError
 
 __all__ = ["SOURCE", "SealedVault", "WrongKey"]
 
@@ -41,13 +43,21 @@ class _Box(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ciphertext: str
 
 
-class _StoredEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+# Defaults are left out, so that entries which use none of the later fields are written, and sealed,
+# as they always were.
+class _StoredEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     kind: str
     tools: list[str]
     delivery: str
     added: str
     nonce: str
     ciphertext: str
+    #: Where the values come from; empty: they are here, encrypted.
+    source: str = ""
+    hosts: list[str] = []
+    paths: list[str] = []
+    places: list[str] = []
+    file: str = ""
 
 
 class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -66,9 +76,9 @@ class SealedVault:
         self._document = document
 
     @classmethod
-    def new(cls, method: KeyMethod, key: bytes) -> SealedVault:
-        """An empty vault."""
-        vault_id = secrets.token_hex(16)
+    def new(cls, method: KeyMethod, key: bytes, vault_id: str = "") -> SealedVault:
+        """An empty vault; its id is a new one unless the caller has made one already."""
+        vault_id = vault_id or secrets.token_hex(16)
         check = _encrypt(key, b"", _check_data(vault_id, method))
         return cls(_sealed(key, vault_id, method, check, {}))
 
@@ -83,6 +93,11 @@ class SealedVault:
             return cls(msgspec.json.decode(data, type=_Document))
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             raise VaultError(_ALTERED) from None
+
+    @property
+    def id(self) -> str:
+        """Random, and no other vault's."""
+        return self._document.id
 
     @property
     def method(self) -> KeyMethod:
@@ -117,14 +132,15 @@ class SealedVault:
             raise VaultError(_ALTERED) from None
 
     def infos(self) -> list[EntryInfo]:
-        """All entries, by name, without values."""
-        return [
-            EntryInfo(name, item.kind, tuple(item.tools), item.delivery, SOURCE, added=item.added)
-            for name, item in sorted(self._document.entries.items())
-        ]
+        """All entries, by name, without values.
 
-    def fetch(self, key: bytes, name: str) -> Entry | None:
-        """Decrypt one entry, or None where there is none of that name.
+        Raises:
+            VaultError: an entry is of a kind that this version doesn't know.
+        """
+        return [_info(name, item) for name, item in sorted(self._document.entries.items())]
+
+    def fetch(self, key: bytes, name: str) -> Entry | Declaration | None:
+        """Decrypt one entry: its values, or where they come from; None where there is no such name.
 
         Raises:
             VaultError: it isn't as it was written.
@@ -135,27 +151,36 @@ class SealedVault:
         data = _entry_data(self._document.id, name, item)
         try:
             plain = _decrypt(key, item.nonce, item.ciphertext, data)
-            fields = msgspec.json.decode(plain, type=dict[str, str])
+            content = msgspec.json.decode(plain, type=dict[str, Any])
         except (InvalidTag, msgspec.MsgspecError):
             raise VaultError(_ALTERED) from None
-        return Entry(
-            name, item.kind, fields, tuple(item.tools), item.delivery, SOURCE, added=item.added
-        )
+        info = _info(name, item)
+        if item.source:
+            return Declaration(info, parse_settings(info, content))
+        return Entry.of(info, content)
 
-    def with_entry(self, key: bytes, entry: Entry) -> SealedVault:
+    def with_entry(self, key: bytes, entry: Entry | Declaration) -> SealedVault:
         """The vault with an entry put in, in place of one of the same name."""
+        info = entry.info
         stored = _StoredEntry(
-            entry.kind,
-            list(entry.tools),
-            entry.delivery,
+            info.kind,
+            list(info.tools),
+            info.delivery,
             datetime.now(UTC).isoformat(timespec="seconds"),
             nonce="",
             ciphertext="",
+            source=info.source if isinstance(entry, Declaration) else "",
+            hosts=list(info.hosts),
+            paths=list(info.paths),
+            places=list(info.places),
+            file=info.file,
         )
-        plain = msgspec.json.encode(dict(entry.fields))
-        box = _encrypt(key, plain, _entry_data(self._document.id, entry.name, stored))
+        content = entry.plain() if isinstance(entry, Declaration) else dict(entry.fields)
+        box = _encrypt(
+            key, msgspec.json.encode(content), _entry_data(self._document.id, info.name, stored)
+        )
         stored = msgspec.structs.replace(stored, nonce=box.nonce, ciphertext=box.ciphertext)
-        return self._with_entries(key, {**self._document.entries, entry.name: stored})
+        return self._with_entries(key, {**self._document.entries, info.name: stored})
 
     def without_entry(self, key: bytes, name: str) -> SealedVault:
         """The vault without an entry.
@@ -171,6 +196,21 @@ class SealedVault:
     def _with_entries(self, key: bytes, entries: dict[str, _StoredEntry]) -> SealedVault:
         doc = self._document
         return SealedVault(_sealed(key, doc.id, doc.key, doc.check, entries))
+
+
+def _info(name: str, item: _StoredEntry) -> EntryInfo:
+    return EntryInfo(
+        name,
+        item.kind,
+        tuple(item.tools),
+        item.delivery,
+        item.source or SOURCE,
+        item.added,
+        tuple(item.hosts),
+        tuple(item.paths),
+        tuple(item.places),
+        item.file,
+    )
 
 
 def _sealed(
@@ -189,7 +229,11 @@ def _check_data(vault_id: str, method: KeyMethod) -> bytes:
 
 
 def _entry_data(vault_id: str, name: str, item: _StoredEntry) -> bytes:
-    return _canonical(["entry", vault_id, name, item.kind, item.tools, item.delivery, item.added])
+    first = ["entry", vault_id, name, item.kind, item.tools, item.delivery, item.added]
+    later = msgspec.to_builtins(item)
+    for known in ("kind", "tools", "delivery", "added", "nonce", "ciphertext"):
+        del later[known]
+    return _canonical([*first, later] if later else first)
 
 
 def _seal_data(

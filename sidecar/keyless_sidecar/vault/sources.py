@@ -1,37 +1,46 @@
 """The vault as the sidecar uses it: several sources behind one face.
 
-:func:`open_vault` is what the sidecar calls at start; later sources (AWS profiles, secret managers)
-need to implement :class:`Source` and nothing else.
+:func:`open_vault` is what the sidecar calls at start.  Memory and the encrypted file hold values;
+entries that a person declared, in the configuration or in the file, are fetched when they are used.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from keyless_sidecar.vault.entries import Entry, EntryInfo, VaultError
+from keyless_sidecar.vault.declarations import Declaration, parse_declarations
+from keyless_sidecar.vault.entries import Entry, EntryInfo
 from keyless_sidecar.vault.file_source import FileSource
+from keyless_sidecar.vault.kinds import VaultError
+from keyless_sidecar.vault.known import KnownValues
 from keyless_sidecar.vault.memory_source import MemorySource
+from keyless_sidecar.vault.remotes import Remotes
+from keyless_sidecar.vault.surroundings import Surroundings
 
-__all__ = ["Credential", "Source", "Vault", "open_vault"]
+__all__ = ["ConfigSource", "Credential", "Source", "Vault", "open_vault"]
 
 
 class Source(Protocol):
-    """Where entries come from.  Every method may raise :class:`VaultError`."""
+    """Where entries are kept.  Every method may raise :class:`VaultError`, and is quick."""
 
     def names(self) -> list[EntryInfo]:
         """All entries without values."""
 
-    def fetch(self, name: str) -> Entry:
-        """One entry with its values, read anew."""
+    def fetch(self, name: str) -> Entry | Declaration:
+        """One entry with its values, or where they come from, read anew."""
 
     def revision(self) -> str:
         """A text that changes whenever an entry or a value does."""
 
 
 class Credential(Protocol):
-    """A credential as a host registers it (``SidecarSettings.memory_credentials``)."""
+    """A credential as a host registers it (``SidecarSettings.memory_credentials``).
+
+    It may also have ``delivery``, ``hosts``, ``paths``, ``places`` and ``file``.
+    """
 
     @property
     def name(self) -> str: ...
@@ -43,11 +52,45 @@ class Credential(Protocol):
     def tools(self) -> Sequence[str]: ...
 
 
-class Vault:
-    """All entries of all sources.  A name that two sources know is an error, never a guess."""
+class ConfigSource:
+    """``c.Vault.entries``: declarations, fixed for the sidecar's life."""
 
-    def __init__(self, sources: Sequence[Source]) -> None:
+    def __init__(self, declarations: Sequence[Declaration]) -> None:
+        self._declarations = {each.info.name: each for each in declarations}
+
+    def names(self) -> list[EntryInfo]:
+        """All entries."""
+        return [each.info for _, each in sorted(self._declarations.items())]
+
+    def fetch(self, name: str) -> Declaration:
+        """One of them.
+
+        Raises:
+            VaultError: there is none of that name.
+        """
+        try:
+            return self._declarations[name]
+        except KeyError:
+            raise VaultError(f"There is no credential {name} in c.Vault.entries") from None
+
+    def revision(self) -> str:
+        """Never changes."""
+        return ""
+
+
+class Vault:
+    """All entries of all sources.  A name that two sources know is an error, never a guess.
+
+    May be used in any thread.  Only :meth:`fetch` asks other machines and may take seconds; the
+    others can be called meanwhile.
+    """
+
+    def __init__(self, sources: Sequence[Source], surroundings: Surroundings | None = None) -> None:
+        around = surroundings or Surroundings()
         self._sources = tuple(sources)
+        self._lock = threading.RLock()
+        self._known = KnownValues(around.now)
+        self._remotes = Remotes(around, self.fetch, self._kept_revision)
 
     def infos(self) -> list[EntryInfo]:
         """All entries without values, by name.
@@ -56,73 +99,154 @@ class Vault:
             VaultError: a source can't be read, or a name is there twice.
         """
         found: dict[str, EntryInfo] = {}
-        for source in self._sources:
-            for info in source.names():
-                if info.name in found:
-                    raise _twice(info.name, found[info.name].source, info.source)
-                found[info.name] = info
+        with self._lock:
+            for source in self._sources:
+                for info in source.names():
+                    if info.name in found:
+                        raise _twice(info.name, found[info.name].source, info.source)
+                    found[info.name] = info
         return [found[name] for name in sorted(found)]
+
+    def ready(self, name: str) -> Entry | None:
+        """The entry where nobody has to be asked for it, else None.
+
+        Raises:
+            VaultError: as for :meth:`fetch`.
+        """
+        kept = self._locate(name)
+        entry = kept if isinstance(kept, Entry) else self._remotes.held(kept)
+        if entry is not None:
+            self._known.add(entry)
+        return entry
 
     def fetch(self, name: str) -> Entry:
         """One entry with its values.  Keep it for one command, no longer.
 
         Raises:
-            VaultError: there is none of that name, it is there twice, or its source can't be read.
+            VaultError: there is none of that name, it is there twice, or its source doesn't give
+                it.
         """
-        holders = [
-            (source, info)
-            for source in self._sources
-            for info in source.names()
-            if info.name == name
-        ]
-        if len(holders) > 1:
-            raise _twice(name, holders[0][1].source, holders[1][1].source)
-        if not holders:
-            raise VaultError(
-                f"There is no credential {name!r} in the vault: "
-                "jupyter keyless vault add stores one"
-            )
-        return holders[0][0].fetch(name)
+        kept = self._locate(name)
+        if isinstance(kept, Entry):
+            self._known.add(kept)
+            return kept
+        self._require_end(kept, ())
+        entry = self._remotes.fetch(kept)
+        self._known.add(entry)
+        # It took a while: what a person has removed or changed meanwhile isn't used any more.
+        if self._locate(name) != kept:
+            raise VaultError(f"The credential {name} was changed while it was fetched: try again")
+        return entry
 
     def secret_values(self) -> list[tuple[str, bytes]]:
-        """Label and value of every secret field of every entry, for the sanitizer.
+        """Label and value of every secret that could be in an output, for the sanitizer.
+
+        These are all that are kept here, and all that were ever handed out: values elsewhere get
+        near a tool by :meth:`fetch` alone.
 
         Raises:
             VaultError: a source can't be read.
         """
-        return [pair for info in self.infos() for pair in self.fetch(info.name).secrets()]
+        with self._lock:
+            kept = [source.fetch(info.name) for source in self._sources for info in source.names()]
+        pairs = [pair for entry in kept if isinstance(entry, Entry) for pair in entry.secrets()]
+        return list(dict.fromkeys([*pairs, *self._known.pairs()]))
 
     def revision(self) -> str:
-        """Changes whenever an entry or a value does: then the sanitizer needs new patterns.
+        """Changes whenever :meth:`secret_values` does: then the sanitizer needs new patterns.
 
         Ask after :meth:`fetch`, so that no value is used that the patterns don't know.
 
         Raises:
             VaultError: a source can't be read.
         """
-        return "\n".join(source.revision() for source in self._sources)
+        return f"{self._kept_revision()}\n{self._known.revision()}"
+
+    def close(self) -> None:
+        """Stop what runs in the background."""
+        self._remotes.close()
+
+    def _kept_revision(self) -> str:
+        with self._lock:
+            return "\n".join(source.revision() for source in self._sources)
+
+    def _locate(self, name: str) -> Entry | Declaration:
+        with self._lock:
+            holders = [
+                (source, info)
+                for source in self._sources
+                for info in source.names()
+                if info.name == name
+            ]
+            if len(holders) > 1:
+                raise _twice(name, holders[0][1].source, holders[1][1].source)
+            if not holders:
+                raise VaultError(
+                    f"There is no credential {name!r} in the vault: "
+                    "jupyter keyless vault add stores one"
+                )
+            return holders[0][0].fetch(name)
+
+    def _require_end(self, declaration: Declaration, above: tuple[str, ...]) -> None:
+        """Refuse entries that need each other to be fetched."""
+        name = declaration.info.name
+        if name in above:
+            raise VaultError(f"{name}: it would be needed to fetch itself")
+        for needed in declaration.settings.needs():
+            try:
+                kept = self._locate(needed)
+            except VaultError:
+                # Not repeated: somebody may have written a secret where its entry's name belongs.
+                raise VaultError(
+                    f"{name}: the entry that it names for access to its source isn't in the vault"
+                ) from None
+            if isinstance(kept, Declaration):
+                self._require_end(kept, (*above, name))
 
 
 def open_vault(
-    data_dir: Path, credentials: Iterable[Credential] = (), passphrase: str | None = None
+    data_dir: Path,
+    credentials: Iterable[Credential] = (),
+    passphrase: str | None = None,
+    *,
+    entries: object = None,
+    surroundings: Surroundings | None = None,
 ) -> Vault:
-    """The sidecar's vault: what the host registered, and the encrypted file.
+    """The sidecar's vault: what the host registered, the encrypted file, and the configuration.
 
     Args:
         data_dir: folder of ``vault.json``; where there is none, the file source is empty.
         credentials: registered by the host.
         passphrase: for a vault that is locked by one.
+        entries: ``c.Vault.entries``.
+        surroundings: what sources take from the machine.
 
     Raises:
-        VaultError: locked, damaged, open to others, a weak value, or a name that is there twice.
+        VaultError: locked, damaged, open to others, a weak value, a declaration that can't be
+            used, or a name that is there twice.  No source elsewhere is asked.
     """
-    memory = MemorySource(
-        Entry(item.name, item.kind, item.fields, tuple(item.tools), source=MemorySource.source)
-        for item in credentials
-    )
-    vault = Vault([memory, FileSource.open(data_dir, passphrase)])
+    around = surroundings or Surroundings()
+    memory = MemorySource(_registered(item) for item in credentials)
+    file = FileSource.open(data_dir, passphrase, keyring=around.keyring)
+    vault = Vault([memory, file, ConfigSource(parse_declarations(entries or {}))], around)
     vault.infos()
+    vault.secret_values()
     return vault
+
+
+def _registered(item: Credential) -> Entry:
+    return Entry(
+        item.name,
+        item.kind,
+        item.fields,
+        tuple(item.tools),
+        getattr(item, "delivery", ""),
+        MemorySource.source,
+        hosts=tuple(getattr(item, "hosts", ())),
+        paths=tuple(getattr(item, "paths", ())),
+        places=tuple(getattr(item, "places", ())),
+        file=getattr(item, "file", ""),
+    )
 
 
 def _twice(name: str, first: str, second: str) -> VaultError:
