@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 AWS_READY := .venv-aws/.ready
 WORKERS ?= 2
 
-.PHONY: demo test lint attacks fuzz fuzz-frames stress bench docs lock clean setup
+.PHONY: packages demo test lint attacks fuzz fuzz-frames stress bench docs lock clean setup
 .DEFAULT_GOAL := help
 
 help:
@@ -45,7 +45,11 @@ $(AWS_READY): requirements/aws.lock
 demo: setup
 	@$(BIN)/jupyter keyless demo --output build/demo
 
-test: setup
+# Real programs: AWS CLI v2, gh, PostgreSQL, a keyring.
+packages:
+	@tests/system-packages
+
+test: setup packages
 	@mkdir -p build/coverage
 	$(BIN)/pytest -n $(WORKERS) --cov --cov-report=term --cov-report=html:build/coverage/html
 

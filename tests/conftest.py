@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.policies import write_policy
 
 
 @pytest.fixture
@@ -23,6 +24,7 @@ def jupyter_home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for name in ("config", "data", "runtime"):
         (home / name).mkdir(mode=0o700)
         monkeypatch.setenv(f"JUPYTER_{name.upper()}_DIR", str(home / name))
+    write_policy(home / "config" / "keyless" / "policy.cedar")
     yield home
     shutil.rmtree(home, ignore_errors=True)
 

@@ -9,9 +9,11 @@ remote host.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import select
+import socket
 import sys
 from typing import Any
 
@@ -23,6 +25,7 @@ REFUSAL = (
 )
 
 
+_BACKLOG = 64
 #: What a kernel may change in its namespaces, besides HOME and the workspace.
 _WRITABLE = ("/tmp", "/dev/shm", "/run/keyless")  # noqa: S108 - inside the sandbox
 
@@ -32,6 +35,8 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="keyless-kernel", add_help=False)
     parser.add_argument("--connection-fd", type=int)
     parser.add_argument("--lifeline-fd", type=int)
+    parser.add_argument("--network-fd", type=int)
+    parser.add_argument("--listen", type=int, action="append", default=[])
     parser.add_argument("-f", dest="connection_file", default="")
     options, _ = parser.parse_known_args(argv)
     if options.connection_fd is None or options.lifeline_fd is None or not _in_sandbox():
@@ -40,6 +45,8 @@ def main(argv: list[str] | None = None) -> int:
     if _hung_up(options.lifeline_fd):
         return 3  # the supervisor died while this sandbox came up
     os.close(options.lifeline_fd)
+    if options.network_fd is not None:
+        _hand_out_listeners(options.network_fd, options.listen)
     # ipykernel ends when this is no longer its parent: the namespace's init, or the wrapper.
     os.environ["JPY_PARENT_PID"] = str(os.getppid())
     if os.getppid() == 1:
@@ -52,6 +59,23 @@ def main(argv: list[str] | None = None) -> int:
 
     launch(connection)
     return 0
+
+
+def _hand_out_listeners(descriptor: int, ports: list[int]) -> None:
+    """Listen on this sandbox's own loopback, and give the listeners to the sidecar.
+
+    What connects to them speaks with the sidecar's proxy: the kernel's only way to a network.
+    """
+    with contextlib.ExitStack() as opened:
+        channel = opened.enter_context(socket.socket(fileno=descriptor))
+        listeners = []
+        for port in ports:
+            listener = opened.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+            listener.bind(("127.0.0.1", port))
+            listener.listen(_BACKLOG)
+            listeners.append(listener.fileno())
+        if listeners:
+            socket.send_fds(channel, [b"listeners"], listeners)
 
 
 def _in_sandbox() -> bool:

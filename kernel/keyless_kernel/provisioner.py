@@ -36,6 +36,7 @@ from keyless_kernel.confine.settings import (
     data_dir,
     load_config,
     plain,
+    policy_file,
 )
 from keyless_kernel.wire import LaunchSpec, line, split_lines
 
@@ -109,6 +110,8 @@ class KeylessProvisioner(LocalProvisioner):
             workspace=str(folder),
             scratch=str(runtime / "scratch"),
             data_dir=str(data_dir()),
+            policy_file=str(policy_file()),
+            notebook=kwargs.get("env", {}).get("JPY_SESSION_NAME", ""),
             config=plain(config),
             memory_credentials=[
                 msgspec.convert(entry, MemoryCredential) for entry in options["credentials"] or []

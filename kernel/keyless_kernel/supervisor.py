@@ -41,6 +41,7 @@ from keyless_kernel.confine.folders import remove_tree
 from keyless_kernel.confine.limits import Limits
 from keyless_kernel.confine.memory import memory_file
 from keyless_kernel.confine.metering import Limiter
+from keyless_kernel.confine.settings import KernelNetwork
 from keyless_kernel.guard import Guard
 from keyless_kernel.places import Places, Unusable, environment, prepare
 from keyless_kernel.wire import LaunchSpec, line, split_lines
@@ -166,9 +167,10 @@ class Supervisor:
         private = "" if confiner.own_folders else places.private
         self._guard = Guard(limits, self._limiter, places.workspace, confiner.level, private)
         kernel_end, sidecar_end = socket.socketpair()
-        with kernel_end, sidecar_end:
-            self._start_sidecar(spec, places, sidecar_end)
-            self._start_kernel(spec, confiner, places, kernel_end, self._guard)
+        ways_in, ways_out = socket.socketpair()
+        with kernel_end, sidecar_end, ways_in, ways_out:
+            network = self._start_sidecar(spec, places, sidecar_end, ways_out)
+            self._start_kernel(spec, confiner, places, kernel_end, self._guard, network, ways_in)
         self._send(
             {
                 "event": "launched",
@@ -180,15 +182,21 @@ class Supervisor:
             }
         )
 
-    def _start_sidecar(self, spec: LaunchSpec, places: Places, channel: socket.socket) -> None:
+    def _start_sidecar(
+        self, spec: LaunchSpec, places: Places, channel: socket.socket, ways_out: socket.socket
+    ) -> KernelNetwork:
         its_own = {"workspace": places.workspace, "scratch": places.scratch}
         # In memory: credentials that a host registered, and a passphrase, must not reach a disk.
         settings = memory_file(json.dumps({**spec.settings, **its_own}).encode())
         lifeline_read, self._sidecar_lifeline = os.pipe2(os.O_CLOEXEC)
         status_read, status_write = os.pipe2(os.O_CLOEXEC)
-        descriptors = (settings, channel.fileno(), status_write, lifeline_read)
-        names = ("--settings-fd", "--channel-fd", "--status-fd", "--lifeline-fd")
-        arguments = [str(x) for pair in zip(names, descriptors, strict=True) for x in pair]
+        descriptors = (settings, channel.fileno(), status_write, lifeline_read, ways_out.fileno())
+        names = ("settings", "channel", "status", "lifeline", "network")
+        arguments = [
+            word
+            for name, descriptor in zip(names, descriptors, strict=True)
+            for word in (f"--{name}-fd", str(descriptor))
+        ]
         try:
             self._sidecar = subprocess.Popen(
                 [spec.python, "-I", "-B", "-m", "keyless_sidecar", "serve", *arguments],
@@ -205,6 +213,7 @@ class Supervisor:
             answer = self._read_status(status.fileno(), spec.start_timeout)
         if not answer.get("ready"):
             raise LaunchFailed(str(answer.get("error") or "the sidecar did not start"))
+        return msgspec.convert(answer.get("network", {}), KernelNetwork)
 
     def _read_status(self, descriptor: int, timeout: float) -> dict[str, Any]:
         """The sidecar's one status line; gives up when the provisioner goes or time is over."""
@@ -235,6 +244,8 @@ class Supervisor:
         places: Places,
         channel: socket.socket,
         guard: Guard,
+        network: KernelNetwork,
+        ways_in: socket.socket,
     ) -> None:
         binds = interpreter_binds(spec.python, packages=("keyless", "keyless_kernel"))
         extra = tuple(Bind(path, path) for path in spec.confinement.get("read_only_paths", []))
@@ -257,6 +268,7 @@ class Supervisor:
         variables = {
             **spec.kernel_env,
             **environment(confiner, places),
+            **network.environment,
             "KEYLESS_CHANNEL_FD": str(channel.fileno()),
             "KEYLESS_NOTICE_FD": str(notices),
         }
@@ -265,10 +277,13 @@ class Supervisor:
                 spec.python,
                 *("-P", "-m", "keyless_kernel.launcher"),
                 *("--connection-fd", str(read_end), "--lifeline-fd", str(lifeline_read)),
+                *("--network-fd", str(ways_in.fileno())),
+                *(word for port in network.ports for word in ("--listen", str(port))),
             ),
             env=variables,
             cwd=confiner.workspace_path(places.workspace),
             binds=(*binds, *extra, sockets),
+            files=tuple((path, text.encode()) for path, text in network.files.items()),
             workspace=WorkspaceMount(places.workspace, "rw"),
             private=places.private,
             limits=guard.process_limits,
@@ -280,7 +295,10 @@ class Supervisor:
                 stdin=subprocess.DEVNULL,
                 stdout=log_write,
                 stderr=log_write,
-                pass_fds=(read_end, lifeline_read, channel.fileno(), notices),
+                pass_fds=(
+                    *(read_end, lifeline_read, channel.fileno(), notices),
+                    ways_in.fileno(),
+                ),
             )
         finally:
             for descriptor in (read_end, lifeline_read, log_write, notices):

@@ -1,4 +1,4 @@
-"""``python -I -m keyless_sidecar serve|vault|audit|tools``: the privileged program.
+"""``python -I -m keyless_sidecar serve|vault|audit|policy|tools``: the privileged program.
 
 ``serve`` is started by the supervisor, one for each kernel; the others by ``jupyter keyless``.
 """
@@ -34,11 +34,15 @@ def main(argv: list[str] | None = None) -> int:
         from keyless_sidecar.commands.audit import main as audit
 
         return audit(rest)
+    if command == "policy":
+        from keyless_sidecar.commands.policy import main as policy
+
+        return policy(rest)
     if command == "tools":
         from keyless_sidecar.commands.tools import main as tools
 
         return tools(rest)
-    print("usage: python -I -m keyless_sidecar serve|vault|audit|tools …", file=sys.stderr)
+    print("usage: python -I -m keyless_sidecar serve|vault|audit|policy|tools …", file=sys.stderr)
     return 2
 
 

@@ -19,6 +19,8 @@ from keyless_kernel.confine import ConfigError, Confinement
 from keyless_kernel.confine.config import section_from
 from keyless_kernel.confine.limits import Limits
 from keyless_sidecar.execution.destinations import BadDestination, parse_authority, parse_url
+from keyless_sidecar.vault.os_keyring import OsKeyring
+from keyless_sidecar.vault.surroundings import Surroundings, person_home
 
 __all__ = ["Audit", "ConfigInvalid", "Configuration", "Egress", "Tools", "Vault", "build"]
 
@@ -33,6 +35,41 @@ class Vault(Configurable):
     folder = Unicode(
         "", help="Folder of vault.json and vault.key; empty: the Keyless data folder."
     ).tag(config=True)
+    entries = Dict(
+        help="Entries whose values are elsewhere, by name; see the documentation of the vault for "
+        "the sources and their settings. No secret stands here."
+    ).tag(config=True)
+    aws_folder = Unicode(
+        "", help="Folder of the AWS config and credentials files; empty: ~/.aws of the user."
+    ).tag(config=True)
+    keyring_bus = Unicode(
+        "",
+        help="D-Bus address of the session with the keyring; empty: the user's usual one, "
+        "unix:path=/run/user/UID/bus.",
+    ).tag(config=True)
+    keyring_backend = Unicode(
+        "", help="Class of the keyring library, by its full name; empty: the Secret Service."
+    ).tag(config=True)
+
+    def surroundings(
+        self, upstreams: Mapping[str, str], workspace: str = "", *, show_errors: bool = False
+    ) -> Surroundings:
+        """What the vault's sources take from the machine.
+
+        Args:
+            upstreams: ``c.Egress.upstreams``.
+            workspace: host path of the kernel's workspace, where there is one.
+            show_errors: whether programs may write to standard error.
+        """
+        home = person_home()
+        return Surroundings(
+            home=home,
+            aws_folder=home / self.aws_folder.removeprefix("~/") if self.aws_folder else None,
+            upstreams=upstreams,
+            workspace=workspace,
+            keyring=OsKeyring(self.keyring_bus, self.keyring_backend),
+            show_errors=show_errors,
+        )
 
 
 class Audit(Configurable):
@@ -49,6 +86,9 @@ class Tools(Configurable):
     declared = Dict(help="Tools by name; see the documentation for what a declaration holds.").tag(
         config=True
     )
+    psql = AnyTrait(
+        None, allow_none=True, help="Changes to the built-in psql tool; False: no such tool."
+    ).tag(config=True)
     aws = AnyTrait(
         None, allow_none=True, help="Changes to the built-in aws tool; False: no such tool."
     ).tag(config=True)

@@ -1,6 +1,7 @@
 """The vault as the running sidecar uses it: off the event loop, with patterns that are up to date.
 
-Owned by the event loop's thread; the vault itself is only touched by one worker thread.
+Owned by the event loop's thread.  What is kept on this machine is read by one worker thread; what
+has to be asked for elsewhere is fetched by others, so that a slow source holds up nobody else.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from keyless_sidecar.placeholders import PlaceholderBook
 from keyless_sidecar.sanitize import Patterns
-from keyless_sidecar.vault import Entry, EntryInfo, Vault, VaultError
+from keyless_sidecar.vault import Entry, EntryInfo, Vault
 
 _T = TypeVar("_T")
-_ROTATION_TRIES = 5
+_FETCHES = 16
 
 
 class Keeper:
@@ -22,47 +24,75 @@ class Keeper:
 
     Args:
         vault: opened.
+        book: what services handed out is to be taken out of everything too.
 
     All methods raise :class:`~keyless_sidecar.vault.VaultError` where a source can't be read.
     """
 
-    def __init__(self, vault: Vault) -> None:
+    def __init__(self, vault: Vault, book: PlaceholderBook | None = None) -> None:
         self._vault = vault
+        self._book = book
         self._thread = ThreadPoolExecutor(1, "keyless-vault")
-        self._revision: str | None = None
+        self._fetchers = ThreadPoolExecutor(_FETCHES, "keyless-fetch")
+        self._flights: dict[str, asyncio.Future[Entry]] = {}
+        self._revision: tuple[str, int] | None = None
         self._patterns = Patterns.build([])
 
     async def infos(self) -> list[EntryInfo]:
-        """All entries without values."""
+        """All entries without values.  Asks no source elsewhere."""
         return await self._in_thread(self._vault.infos)
 
     async def patterns(self) -> Patterns:
         """What must be taken out of everything that goes to the kernel side."""
-        return await self._in_thread(self._current)
+        # The book is the loop's: its values are taken here, and go to the thread as they are.
+        revision = self._book.revision if self._book else 0
+        captured = self._book.captured_values() if self._book else []
+        return await self._in_thread(lambda: self._current(revision, captured))
+
+    async def entry(self, name: str) -> Entry:
+        """One entry with its values as they are now: rotated and removed ones take effect here.
+
+        :meth:`patterns`, called after it, knows the values.
+        """
+        entry = await self._in_thread(lambda: self._vault.ready(name))
+        return await self._flight(name) if entry is None else entry
 
     async def fetch(self, names: Sequence[str]) -> tuple[list[Entry], Patterns]:
-        """Entries with their values, and patterns that know these values."""
+        """Entries with their values, and patterns that know these values.
 
-        def both() -> tuple[list[Entry], Patterns]:
-            # A rotation in between would give patterns that don't know what was fetched.
-            for _ in range(_ROTATION_TRIES):
-                revision = self._vault.revision()
-                entries = [self._vault.fetch(name) for name in names]
-                patterns = self._current()
-                if self._revision == revision:
-                    return entries, patterns
-            raise VaultError("the vault keeps changing; try again")
-
-        return await self._in_thread(both)
+        All that a command may use must be fetched before it starts, also what is only put into its
+        requests: its output is searched for what is known by then.
+        """
+        entries = await asyncio.gather(*(self.entry(name) for name in names))
+        # After the values: the vault knows all that it has ever handed out.
+        return entries, await self.patterns()
 
     def close(self) -> None:
-        """Let the thread end."""
+        """Let the threads end."""
+        self._vault.close()
         self._thread.shutdown(wait=False)
+        self._fetchers.shutdown(wait=False, cancel_futures=True)
 
-    def _current(self) -> Patterns:
-        revision = self._vault.revision()
+    async def _flight(self, name: str) -> Entry:
+        """Fetch from elsewhere; who asks for the same at the same time gets the same answer."""
+        flight = self._flights.get(name)
+        if flight is None:
+            loop = asyncio.get_running_loop()
+            flight = loop.run_in_executor(self._fetchers, self._vault.fetch, name)
+            self._flights[name] = flight
+            flight.add_done_callback(lambda done: self._landed(name, done))
+        # Shielded: one request that is cancelled doesn't take the answer from the others.
+        return await asyncio.shield(flight)
+
+    def _landed(self, name: str, flight: asyncio.Future[Entry]) -> None:
+        self._flights.pop(name, None)
+        if not flight.cancelled():
+            flight.exception()  # looked at: all who waited may be gone
+
+    def _current(self, handed_out: int, captured: list[tuple[str, bytes]]) -> Patterns:
+        revision = (self._vault.revision(), handed_out)
         if revision != self._revision:
-            self._patterns = Patterns.build(self._vault.secret_values())
+            self._patterns = Patterns.build([*self._vault.secret_values(), *captured])
             self._revision = revision
         return self._patterns
 

@@ -1,9 +1,10 @@
 """``python -I -m keyless_sidecar serve``: one sidecar, from its settings to its end.
 
-The supervisor starts it with four inherited descriptors: settings (JSON, read to the end), status
-(one JSON line: ready or an error), channel (to the kernel) and lifeline (to the supervisor).  It
-ends when channel or lifeline end, at SIGTERM, or when the kernel side breaks the protocol; all that
-it started is gone then.
+The supervisor starts it with five inherited descriptors: settings (JSON, read to the end), status
+(one JSON line: ready or an error), channel (to the kernel), lifeline (to the supervisor), and
+network (over which the kernel's launcher hands out its listeners).  It ends when channel or
+lifeline end, at SIGTERM, or when the kernel side breaks the protocol; all that it started is gone
+then.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from keyless_sidecar.audit import AuditLog, AuditUnavailable
 from keyless_sidecar.channel import Channel
 from keyless_sidecar.config import ConfigInvalid, Configuration, build
 from keyless_sidecar.dispatch import Violation
+from keyless_sidecar.egress.aws.endpoints import endpoints
 from keyless_sidecar.execution.budget import ToolLimits
 from keyless_sidecar.execution.child import Spawner
 from keyless_sidecar.execution.command import Commands
@@ -40,11 +42,17 @@ from keyless_sidecar.execution.planning import Planner
 from keyless_sidecar.execution.runner import Runner
 from keyless_sidecar.hardening import HardeningError, harden
 from keyless_sidecar.keeper import Keeper
+from keyless_sidecar.kernel_network import KernelGates, bound_to_kernel, told
 from keyless_sidecar.own_code import ChangeableCode, own_places, require_fixed, require_isolated
 from keyless_sidecar.own_filter import restrict
+from keyless_sidecar.placeholders import PlaceholderBook
+from keyless_sidecar.policy.engine import CedarPolicy, Principal
+from keyless_sidecar.policy.loading import load_policy
+from keyless_sidecar.policy.source import PolicyInvalid
 from keyless_sidecar.status import StatusReporter
 from keyless_sidecar.tools import Tool, ToolConfigError, load_tools
-from keyless_sidecar.vault import Vault, VaultError, open_vault
+from keyless_sidecar.vault import Entry, EntryInfo, Vault, VaultError, open_vault
+from keyless_sidecar.ways import Ways
 from keyless_sidecar.workspace import WorkspaceError, WorkspaceRoot
 
 #: Seconds for all requests to end when the sidecar stops.
@@ -76,6 +84,7 @@ class Parts:
     vault: Vault
     workspace: WorkspaceRoot
     audit: AuditLog
+    policy: CedarPolicy
     limits: ToolLimits
 
 
@@ -83,17 +92,17 @@ def main(argv: Sequence[str]) -> int:
     """Serve one kernel.
 
     Args:
-        argv: ``--settings-fd N --channel-fd N --status-fd N --lifeline-fd N``.
+        argv: ``--settings-fd N --channel-fd N --status-fd N --lifeline-fd N --network-fd N``.
 
     Returns:
         0 at the normal end, 1 when it couldn't start, 3 when the kernel side broke the protocol.
         (4, by a watchdog, where a thread held up the end.)
     """
     parser = argparse.ArgumentParser(prog="keyless_sidecar serve")
-    for name in ("settings", "channel", "status", "lifeline"):
+    for name in ("settings", "channel", "status", "lifeline", "network"):
         parser.add_argument(f"--{name}-fd", type=int, required=True)
     options = parser.parse_args(argv)
-    _neutral(options.settings_fd, options.channel_fd, options.status_fd, options.lifeline_fd)
+    _neutral(*(number for number in vars(options).values()))
     try:
         parts = _start(options.settings_fd)
     except NotStarted as error:
@@ -132,7 +141,11 @@ def _start(settings_fd: int) -> Parts:
         confiner = probe(config.confinement, Path(settings.scratch))
         workspace = WorkspaceRoot(settings.workspace, confiner.workspace_path(settings.workspace))
         tools = load_tools(
-            {"declared": config.tools.declared, "aws": config.tools.aws},
+            {
+                "declared": config.tools.declared,
+                "aws": config.tools.aws,
+                "psql": config.tools.psql,
+            },
             workspace=settings.workspace,
         )
         require_fixed(
@@ -143,7 +156,15 @@ def _start(settings_fd: int) -> Parts:
         limits = ToolLimits(config.limits, config.tools.max_written, confiner.level)
         data = Path(settings.data_dir)
         vault = open_vault(
-            Path(config.vault.folder or data), settings.memory_credentials, settings.passphrase
+            Path(config.vault.folder or data),
+            settings.memory_credentials,
+            settings.passphrase,
+            entries=config.vault.entries,
+            surroundings=config.vault.surroundings(config.egress.upstreams, settings.workspace),
+        )
+        policy = load_policy(
+            Path(settings.policy_file),
+            Principal(settings.kernel_id, settings.notebook, confiner.level),
         )
         audit = AuditLog.open(
             Path(config.audit.folder) if config.audit.folder else data / "audit",
@@ -153,6 +174,7 @@ def _start(settings_fd: int) -> Parts:
                 "overlay": confiner.overlay,
                 "kernel_uid": confiner.uid,
                 "tools": sorted(tools),
+                "policy": policy.source_name,
                 "limits": limits.facts(),
                 "hardening": {**hardening.facts(), "system_calls": unfiltered or "filtered"},
             },
@@ -169,6 +191,7 @@ def _start(settings_fd: int) -> Parts:
         ConfigInvalid,
         ConfinementUnavailable,
         HardeningError,
+        PolicyInvalid,
         ToolConfigError,
         VaultError,
     ) as error:
@@ -183,6 +206,7 @@ def _start(settings_fd: int) -> Parts:
         vault=vault,
         workspace=workspace,
         audit=audit,
+        policy=policy,
         limits=limits,
     )
 
@@ -207,7 +231,16 @@ async def _serve(parts: Parts, options: argparse.Namespace) -> int:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     spawner = Spawner(parts.confiner)
-    keeper = Keeper(parts.vault)
+    book = PlaceholderBook()
+    keeper = Keeper(parts.vault, book)
+    ways = Ways(
+        policy=parts.policy,
+        book=book,
+        keeper=keeper,
+        audit=parts.audit,
+        upstreams=config.egress.upstreams,
+        connections=config.egress.max_connections,
+    )
     commands = Commands(
         confiner=parts.confiner,
         spawner=spawner,
@@ -215,17 +248,20 @@ async def _serve(parts: Parts, options: argparse.Namespace) -> int:
         workspace_path=parts.workspace_path,
         scratch=parts.scratch,
         limits=OutputLimits(config.tools.max_files, config.tools.max_written),
-        connections=config.egress.max_connections,
         budgets=parts.limits,
     )
     runner = Runner(
         planner=Planner(
-            parts.tools, parts.workspace, allow_not_isolated=config.tools.allow_not_isolated
+            parts.tools,
+            parts.workspace,
+            parts.policy,
+            allow_not_isolated=config.tools.allow_not_isolated,
         ),
         keeper=keeper,
         audit=parts.audit,
         commands=commands,
-        upstreams=config.egress.upstreams,
+        ways=ways,
+        book=book,
     )
     reporter = StatusReporter(
         kernel_id=parts.kernel_id,
@@ -244,13 +280,35 @@ async def _serve(parts: Parts, options: argparse.Namespace) -> int:
         status=reporter.answer,
         most=config.tools.max_requests,
     )
+    infos = await _known(keeper)
+    theirs = await _for_the_kernel(parts.confiner, keeper, infos)
+    network = told(theirs, book, ways.certificates)
+    models = {tool.model_path for tool in parts.tools.values() if tool.rules == "aws"}
+    gates = KernelGates(
+        ways, [entry.info for entry in theirs], network.ports, next(iter(models), "")
+    )
     _say(
         options.status_fd,
-        {"ready": True, "level": parts.confiner.level, "kernel_uid": parts.confiner.uid},
+        {
+            "ready": True,
+            "level": parts.confiner.level,
+            "kernel_uid": parts.confiner.uid,
+            "network": msgspec.to_builtins(network),
+        },
     )
+    serving = asyncio.ensure_future(gates.serve(options.network_fd))
+    if any(info.kind == "aws" for info in infos):
+        # Read ahead, while the kernel starts: the first command needs the service models.
+        reading = [asyncio.to_thread(endpoints, path) for path in models]
+        warm = asyncio.gather(*reading, return_exceptions=True)
+    else:
+        warm = asyncio.gather()
     try:
         return await _until_end(channel, options, stop, parts.audit)
     finally:
+        serving.cancel()
+        await asyncio.gather(serving, warm, return_exceptions=True)
+        await gates.close()
         # A thread that searches a large file can't be stopped; it must not hold up the end.
         watchdog = threading.Timer(2 * STOP_TIMEOUT, os._exit, (EXIT_HELD_UP,))
         watchdog.daemon = True
@@ -258,6 +316,28 @@ async def _serve(parts: Parts, options: argparse.Namespace) -> int:
         await asyncio.wait({asyncio.ensure_future(channel.close())}, timeout=STOP_TIMEOUT)
         keeper.close()
         spawner.close()
+
+
+async def _known(keeper: Keeper) -> list[EntryInfo]:
+    """The vault's entries; none where it can't be read, which every command then says."""
+    try:
+        return await keeper.infos()
+    except VaultError as error:
+        _log.error("vault: %s", error)
+        return []
+
+
+async def _for_the_kernel(
+    confiner: Confiner, keeper: Keeper, infos: Sequence[EntryInfo]
+) -> list[Entry]:
+    """The entries that cells may use by themselves; one that can't be had now is left out."""
+    found = []
+    for info in bound_to_kernel(confiner, infos):
+        try:
+            found.append(await keeper.entry(info.name))
+        except VaultError as error:
+            _log.warning("the kernel gets no placeholder for %s: %s", info.name, error)
+    return found
 
 
 async def _until_end(

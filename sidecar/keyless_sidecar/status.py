@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from keyless.protocol.messages import CredentialInfo, Status, ToolInfo
 from keyless_kernel.confine import Confiner
 from keyless_sidecar.audit import AuditLog
-from keyless_sidecar.execution.delivery import EXPOSURE, bound
+from keyless_sidecar.execution.delivery import bound, exposure_of
 from keyless_sidecar.execution.runner import Runner
 from keyless_sidecar.keeper import Keeper
+from keyless_sidecar.kernel_network import bound_to_kernel
 from keyless_sidecar.tools import Tool, subcommands
 from keyless_sidecar.vault import EntryInfo, VaultError
 
@@ -54,6 +55,12 @@ class StatusReporter:
         guarantees = [*self._confiner.guarantees, self._limits]
         try:
             infos = await self._keeper.infos()
+            own = [info.name for info in bound_to_kernel(self._confiner, infos)]
+            if own:
+                guarantees.append(
+                    f"cells may use {', '.join(own)} themselves: by placeholders, through the "
+                    "sidecar's proxy, each request under the policy"
+                )
         except VaultError:
             infos = []
             guarantees.append("the vault can't be read at the moment: no command runs")
@@ -76,13 +83,13 @@ class StatusReporter:
 
 
 def _tool(tool: Tool, infos: Sequence[EntryInfo]) -> ToolInfo:
-    credentials = [] if tool.delivery == "none" else [info.name for info in bound(tool, infos)]
+    entries = [] if tool.delivery == "none" else bound(tool, infos)
     return ToolInfo(
         name=tool.name,
         path=tool.program or tool.path,
         delivery=tool.delivery,
-        credentials=credentials,
+        credentials=[info.name for info in entries],
         description=tool.description,
-        exposure=EXPOSURE[tool.delivery],
+        exposure=exposure_of(tool, entries),
         subcommands=subcommands(tool),
     )

@@ -66,9 +66,10 @@ def command(*argv: str) -> str:
 
 async def test_sidecar_killed_during_a_command(jupyter_home: Path, tool: Path) -> None:
     adopt_orphans()
+    others = set(descendants())
     async with kernel(keyless_credentials=CREDENTIALS) as (manager, client):
         before = set(descendants())
-        sidecar = the_sidecar()
+        sidecar = the_sidecar(others)
         # Else the kernel could abort the next cell too, which is sent so soon after the error.
         cell = client.execute(command("ignore", "60"), stop_on_error=False)
         assert await asyncio.to_thread(eventually, lambda: bool(find("leaky.py ignore")))
@@ -94,10 +95,11 @@ async def test_sidecar_killed_while_it_starts_a_command(jupyter_home: Path, tool
     """A bubblewrap that hasn't asked to die with its parent yet comes to the supervisor."""
     adopt_orphans()
     moments = random.Random(30)
+    others = set(descendants())
     async with kernel(keyless_credentials=CREDENTIALS) as (manager, client):
         for _ in range(KILLS):
             before = set(descendants())
-            sidecar = the_sidecar()
+            sidecar = the_sidecar(others)
             client.execute(command("ignore", "60"))
             deadline = time.monotonic() + 10
             # From the moment when there is the first process of the new sandbox.
@@ -116,10 +118,11 @@ async def test_supervisor_killed_leaves_groups_only_until_the_next_start(
     jupyter_home: Path,
 ) -> None:
     adopt_orphans()
+    others = set(descendants())
     async with kernel() as _:
-        (supervisor,) = find("keyless_kernel.supervisor")
+        (supervisor,) = find("keyless_kernel.supervisor", besides=others)
         os.kill(supervisor, signal.SIGKILL)
-        assert eventually(lambda: not find("keyless_"))
+        assert eventually(lambda: not find("keyless_", besides=others))
     assert groups_of(supervisor) == set()
 
 

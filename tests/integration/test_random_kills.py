@@ -112,7 +112,7 @@ async def test_the_sidecar(jupyter_home: Path) -> None:
         await client.wait_for_ready(timeout=60)
         running = client.execute("%keyless" if moments.random() < 0.5 else "1+1")
         await asyncio.sleep(moments.uniform(0, 0.2))
-        sidecar = the_sidecar()
+        sidecar = the_sidecar(before)
         os.kill(sidecar, signal.SIGKILL)
         while (await client.get_shell_msg(timeout=30))["parent_header"].get("msg_id") != running:
             pass

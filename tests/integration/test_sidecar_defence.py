@@ -86,6 +86,7 @@ def test_it_is_not_served_without_isolation(jupyter_home: Path) -> None:
     ours, theirs = os.pipe()
     argv = [sys.executable, "-m", "keyless_sidecar", "serve", "--settings-fd", str(read)]
     argv += ["--channel-fd", str(read), "--status-fd", str(theirs), "--lifeline-fd", str(read)]
+    argv += ["--network-fd", str(read)]
     with os.fdopen(ours, "rb") as answer, os.fdopen(write, "wb"):
         done = subprocess.run(
             argv, pass_fds=(read, theirs), cwd=jupyter_home, capture_output=True, check=False

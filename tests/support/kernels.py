@@ -25,6 +25,7 @@ from botocore.credentials import Credentials
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 from tests.support.canaries import Canaries
+from tests.support.policies import write_policy
 
 from keyless.localaws.principals import Principal
 from keyless.localaws.server import LocalAws
@@ -194,6 +195,7 @@ class Stage:
             }
             for name, path in tools.items()
         }
+        write_policy(self.home / "config" / "keyless" / "policy.cedar")
         (self.home / "config" / "jupyter_keyless_config.py").write_text(
             f"c.Confinement.minimum = {os.environ.get('KEYLESS_TEST_LEVEL', 'namespaces')!r}\n"
             f"c.Tools.declared = {declared!r}\n"

@@ -39,15 +39,29 @@ def descendants(pid: int | None = None) -> dict[int, str]:
     return found
 
 
-def find(text: str, pid: int | None = None) -> list[int]:
-    """Living descendants of a process (default: this one) whose command lines hold a text."""
-    return [found for found, line in descendants(pid).items() if text in line]
+def find(text: str, pid: int | None = None, *, besides: Iterable[int] = ()) -> list[int]:
+    """Living descendants of a process (default: this one) whose command lines hold a text.
+
+    Args:
+        text: looked for.
+        pid: whose descendants.
+        besides: processes that don't count, such as those of kernels that other tests keep.
+    """
+    known = set(besides)
+    return [
+        found for found, line in descendants(pid).items() if text in line and found not in known
+    ]
 
 
-def the_sidecar() -> int:
-    """The one sidecar's pid: a process that it forks has its command line for a moment."""
+def the_sidecar(besides: Iterable[int] = ()) -> int:
+    """The one sidecar's pid: a process that it forks has its command line for a moment.
+
+    Args:
+        besides: processes that were there before its kernel was started.
+    """
+    known = set(besides)
     deadline = time.monotonic() + 10
-    while len(found := find("keyless_sidecar serve")) != 1:
+    while len(found := find("keyless_sidecar serve", besides=known)) != 1:
         assert time.monotonic() < deadline, [(pid, descendants().get(pid)) for pid in found]
         time.sleep(0.01)
     return found[0]

@@ -66,6 +66,9 @@ def home_at(level: str) -> Iterator[Path]:
 
     Its path is short, since socket addresses are.
     """
+    # Late: this file also runs as a program of its own, without a path to the others.
+    from tests.support.policies import write_policy
+
     home = Path(tempfile.mkdtemp(prefix="kl-"))
     home.chmod(0o755)
     uid = uid_at(level)
@@ -77,7 +80,9 @@ def home_at(level: str) -> Iterator[Path]:
         # The levels without namespaces start only where the configuration names one.
         config = home / "config" / "jupyter_keyless_config.py"
         config.write_text(f"c.Confinement.minimum = {level!r}\n")
-        os.chown(config, uid, -1)
+        policy = write_policy(home / "config" / "keyless" / "policy.cedar")
+        for mine in (config, policy.parent, policy):
+            os.chown(mine, uid, -1)
         yield home
     finally:
         shutil.rmtree(home, ignore_errors=True)

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.support.policies import LENIENT, write_policy
+
 from keyless.protocol.frames import encode, reply_reader
 from keyless.protocol.messages import (
     PROTOCOL_VERSION,
@@ -81,6 +83,7 @@ class Sidecar:
         raw_settings: bytes | None = None,
         environment: dict[str, str] | None = None,
         passphrase: str | None = None,
+        policy: str = LENIENT,
         program: tuple[str, ...] = ("-m", "keyless_sidecar"),
     ) -> None:
         self._program = program
@@ -106,8 +109,9 @@ class Sidecar:
             "workspace": str(self.workspace),
             "scratch": str(self.scratch),
             "data_dir": str(self.data),
+            "policy_file": str(write_policy(home / "policy" / "policy.cedar", policy)),
             "config": {
-                "Tools": {"declared": {"leaky": leaky()}, "aws": False},
+                "Tools": {"declared": {"leaky": leaky()}, "aws": False, "psql": False},
                 "Confinement": {"minimum": os.environ.get("KEYLESS_TEST_LEVEL", "namespaces")},
                 **(config or {}),
             },
@@ -127,8 +131,10 @@ class Sidecar:
         status_read, status_write = os.pipe()
         self.channel, channel = socket.socketpair()
         self.lifeline, lifeline = socket.socketpair()
+        self.network, network = socket.socketpair()
         theirs = [settings_read, channel.fileno(), status_write, lifeline.fileno()]
-        names = ("--settings-fd", "--channel-fd", "--status-fd", "--lifeline-fd")
+        theirs.append(network.fileno())
+        names = ("--settings-fd", "--channel-fd", "--status-fd", "--lifeline-fd", "--network-fd")
         argv = [sys.executable, "-I", *self._program, "serve"]
         for name, descriptor in zip(names, theirs, strict=True):
             argv += [name, str(descriptor)]
@@ -146,6 +152,7 @@ class Sidecar:
         os.close(status_write)
         channel.close()
         lifeline.close()
+        network.close()
         with os.fdopen(settings_write, "wb") as file:
             file.write(self._settings)
         with os.fdopen(status_read, "rb") as status:
@@ -238,6 +245,7 @@ class Sidecar:
         """Close the channel; the sidecar ends."""
         self.channel.close()
         self.lifeline.close()
+        self.network.close()
         try:
             self.wait()
         finally:

@@ -33,6 +33,7 @@ NOT_PATHS = {
     ("tools/aws_files.py", "stat"): "WorkspaceRoot.stat",
     ("server.py", "open"): "descriptors given by the supervisor, and AuditLog.open",
     ("vault/sources.py", "open"): "FileSource.open",
+    ("egress/upstream.py", "open"): "Forwarder.open, a connection",
     ("commands/vault.py", "open"): "FileSource.open",
 }
 #: Modules that open paths, and why that is safe.
@@ -55,6 +56,16 @@ ALLOWED = {
     "tools/declaration.py": "programs that a person declared, outside the workspace, at the start",
     "tools/interpreter.py": "the same programs",
     "tools/aws_tool.py": "the same programs",
+    "tools/psql_tool.py": "the same programs",
+    "execution/gate.py": "runs in a tool's sandbox: new files below its HOME",
+    "egress/authority.py": "a memory file, since ssl loads keys from files only",
+    "egress/aws/catalog.py": "the service models of an installed botocore",
+    "egress/trust.py": "botocore's bundle of certificates",
+    "ways.py": "the system's bundle of certificates",
+    "policy/loading.py": "the person's policy, by a folder that only its owner may change",
+    "commands/policy.py": "the person's policy, for the command line",
+    "vault/os_keyring.py": "the bus of the person's keyring",
+    "vault/surroundings.py": "the person's AWS settings and programs, outside the workspace",
 }
 _MODULES = frozenset({"os", "shutil", "glob", "tempfile", "pathlib", "io"})
 

@@ -21,6 +21,22 @@ _FOLDERS = ("config", "data", "runtime")
 _SEARCHED = ("JUPYTER_CONFIG_PATH", "JUPYTER_PATH")
 
 
+#: What the demo's person allows: deploying, and nothing that hands out secrets or lets others in.
+_POLICY = """\
+@id("deploy")
+permit (
+  principal,
+  action in [Action::"aws:lambda", Action::"aws:s3", Action::"aws:sts"],
+  resource
+)
+when { context.exposure == "" };
+
+@id("tools")
+permit (principal, action == Action::"exec", resource)
+when { ["none", "proxy"].contains(context.delivery) };
+"""
+
+
 class CommandRefused(RuntimeError):
     """A command of ours said no; the message is what it said."""
 
@@ -32,7 +48,11 @@ class PrivateJupyter:
         self._root = root
 
     def configure(self, workspace: Path, endpoint: str) -> None:
-        """Write ``jupyter_keyless_config.py``."""
+        """Write ``jupyter_keyless_config.py`` and the policy."""
+        policy = self._root / "config" / "keyless" / "policy.cedar"
+        policy.parent.mkdir(mode=0o700)
+        policy.touch(mode=0o600)
+        policy.write_text(_POLICY)
         (self._root / "config" / "jupyter_keyless_config.py").write_text(
             f"c.Egress.upstreams = {{'*.amazonaws.com': {endpoint!r}}}\n"
             f"c.Confinement.workspace = {str(workspace)!r}\n"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from jupyter_core.paths import jupyter_config_path, jupyter_data_dir
+from jupyter_core.paths import jupyter_config_dir, jupyter_config_path, jupyter_data_dir
 from traitlets.config import Config
 from traitlets.config.loader import JSONFileConfigLoader, PyFileConfigLoader
 
@@ -28,6 +28,14 @@ class MemoryCredential(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kind: str
     fields: dict[str, str]
     tools: list[str] = []
+    #: Empty: the kind's default.
+    delivery: str = ""
+    #: Where it may be sent, for tokens: hosts, path prefixes, places in a request.
+    hosts: list[str] = []
+    paths: list[str] = []
+    places: list[str] = []
+    #: Path below the tool's HOME, for delivery ``file``.
+    file: str = ""
 
     def __repr__(self) -> str:
         return f"MemoryCredential({self.name!r}, {self.kind!r})"
@@ -43,6 +51,10 @@ class SidecarSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     scratch: str
     #: ``<jupyter data dir>/keyless``: vault and audit.
     data_dir: str
+    #: ``<jupyter config dir>/keyless/policy.cedar``, whether it is there or not.
+    policy_file: str
+    #: Path of the notebook, where the server says it.
+    notebook: str = ""
     config: dict[str, dict[str, Any]] = {}
     memory_credentials: list[MemoryCredential] = []
     passphrase: str | None = None
@@ -51,9 +63,27 @@ class SidecarSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return f"SidecarSettings({self.kernel_id!r})"
 
 
+class KernelNetwork(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a sidecar that gives its kernel a way to a network says of it, before the kernel starts.
+
+    Nothing in it is a secret: placeholders, addresses, and the certificate of its own authority.
+    """
+
+    #: Ports that the launcher listens on, on the sandbox's own loopback, in this order.
+    ports: list[int] = []
+    environment: dict[str, str] = {}
+    #: Path inside and text of read-only files.
+    files: dict[str, str] = {}
+
+
 def data_dir() -> Path:
     """Where vault and audit live (not made here)."""
     return Path(jupyter_data_dir()) / "keyless"
+
+
+def policy_file() -> Path:
+    """Where a person's policy lies; without the file the built-in one is in force."""
+    return Path(jupyter_config_dir()) / "keyless" / "policy.cedar"
 
 
 def load_config(paths: list[str] | None = None) -> Config:

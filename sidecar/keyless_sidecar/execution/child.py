@@ -22,6 +22,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import MappingProxyType
 
 from keyless_kernel.confine import (
     Bind,
@@ -135,18 +136,26 @@ class Child:
         listener.setblocking(False)
         return listener
 
-    async def execute(self, argv: Sequence[str], env: Mapping[str, str], cwd: str) -> None:
+    async def execute(
+        self,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        cwd: str,
+        files: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         """Let the gate become the tool; returns when it has.
 
         Args:
             argv: absolute program first.
             env: the tool's whole environment, secrets included.
             cwd: absolute folder inside the sandbox.
+            files: path below HOME and content of what it finds there, secrets included.
 
         Raises:
             ChildFailed: the program can't be executed.
         """
-        message = json.dumps({"argv": list(argv), "env": dict(env), "cwd": cwd}).encode()
+        command = {"argv": [*argv], "env": {**env}, "cwd": cwd, "files": [*files.items()]}
+        message = json.dumps(command).encode()
         loop = asyncio.get_running_loop()
         with contextlib.suppress(OSError):  # the gate is gone: the answer below says so
             await loop.sock_sendall(self._channel, struct.pack(">I", len(message)) + message)

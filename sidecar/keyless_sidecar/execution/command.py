@@ -19,7 +19,7 @@ from keyless_kernel.confine.folders import remove_tree
 from keyless_sidecar.execution.acting import acting_as
 from keyless_sidecar.execution.budget import Budget, ToolLimits
 from keyless_sidecar.execution.child import GATE_TIMEOUT, HOME, PATH, ChildFailed, Spawner
-from keyless_sidecar.execution.egress import EgressGate
+from keyless_sidecar.execution.delivery import CERTIFICATE_VARIABLES, CERTIFICATES
 from keyless_sidecar.execution.inputs import MOST_COPIED, Fixed, InputChanged, fix
 from keyless_sidecar.execution.order import Order, Outcome
 from keyless_sidecar.execution.outputs import Collected, OutputLimits, collect
@@ -40,7 +40,6 @@ class Commands:
         workspace_path: host path, for the mount.
         scratch: private folder for overlays.
         limits: what one command may leave in the workspace.
-        connections: open connections of one command.
         budgets: makes the limits of each command.
     """
 
@@ -53,7 +52,6 @@ class Commands:
         workspace_path: str,
         scratch: Path,
         limits: OutputLimits,
-        connections: int,
         budgets: ToolLimits,
     ) -> None:
         self._confiner = confiner
@@ -62,7 +60,6 @@ class Commands:
         self._workspace_path = workspace_path
         self._scratch = scratch
         self._limits = limits
-        self._connections = connections
         self._budgets = budgets
 
     async def run(
@@ -191,9 +188,7 @@ class Commands:
         )
         try:
             listener = await asyncio.wait_for(child.take_listener(), GATE_TIMEOUT)
-            gate = EgressGate(
-                listener, order.allowed, connections=self._connections, token=child.token
-            )
+            gate = order.way_out(listener, child.token)
             try:
                 await gate.start()
                 await asyncio.wait_for(
@@ -201,6 +196,7 @@ class Commands:
                         (order.tool.path, *order.tool.arguments, *order.argv),
                         _environment(order, child.port, home, temporary),
                         f"{self._workspace.inside}/{order.cwd}".rstrip("/"),
+                        order.home,
                     ),
                     GATE_TIMEOUT,
                 )
@@ -239,4 +235,8 @@ def _environment(order: Order, port: int, home: str, temporary: str) -> dict[str
     values |= dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), proxy)
     if order.upstream and order.tool.rules == "aws":
         values["AWS_ENDPOINT_URL"] = order.upstream
-    return values | dict(order.secrets)
+    if "PGPORT" in order.variables:  # a database: the listener is its broker
+        return {**values, **order.variables, "PGPORT": str(port)}
+    if CERTIFICATES in order.home:
+        values |= dict.fromkeys(CERTIFICATE_VARIABLES, f"{home}/{CERTIFICATES}")
+    return values | dict(order.variables)

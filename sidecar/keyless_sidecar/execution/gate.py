@@ -11,7 +11,8 @@ empty where the sandbox has no namespaces, and Landlock already.
    Landlock on itself as a second wall.
 2. It receives the command and its environment, which is how credentials come in: neither the
    arguments nor the environment of bubblewrap or of this program ever held them.
-3. It closes every descriptor but 0, 1, 2 and becomes the command.  The channel closes with that;
+3. It writes the files that the command is to find in its HOME (certificates, say).
+4. It closes every descriptor but 0, 1, 2 and becomes the command.  The channel closes with that;
    anything it says before is the reason why not.
 """
 
@@ -48,6 +49,13 @@ def receive(channel: socket.socket) -> dict:  # type: ignore[type-arg]
     return message
 
 
+def write(path: str, content: str) -> None:
+    """A new file, for its owner only, in folders that are made where they are missing."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(content)
+
+
 def main(channel_fd: int, landlock: str) -> None:
     """Hand the listener out, take the command in, become it."""
     channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, channel_fd)
@@ -67,6 +75,9 @@ def main(channel_fd: int, landlock: str) -> None:
         else:
             channel.sendall(json.dumps({"port": 0}).encode() + b"\n")
         command = receive(channel)
+        os.umask(0o077)
+        for path, content in command["files"]:
+            write(command["env"]["HOME"] + "/" + path, content)
         os.chdir(command["cwd"])
         os.umask(0o022)
         # What the sidecar or Python ignores would stay ignored across execve.

@@ -3,12 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, TypeAlias
 
 from keyless.protocol.messages import FailureKind, WrittenFile
-from keyless_sidecar.execution.destinations import Allowed
 from keyless_sidecar.sanitize import Patterns
 from keyless_sidecar.tools import CheckedFile, Tool
+
+
+class Gate(Protocol):
+    """Serves the listener in a sandbox: the only way to a network."""
+
+    @property
+    def refused(self) -> Mapping[str, int]:
+        """Refused destinations and how often."""
+
+    async def start(self) -> None:
+        """Begin to accept."""
+
+    async def close(self) -> None:
+        """Close the listener and every connection."""
+
+    def notes(self) -> Sequence[str]:
+        """A sentence for each thing that was refused."""
+
+
+WayOut: TypeAlias = Callable[[socket.socket, bytes], Gate]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,9 +44,10 @@ class Order:
         timeout: seconds.
         isolated: whether the workspace is an overlay whose changes are searched first.
         stdin: descriptor of its standard input, or ``None`` for an empty one.
-        allowed: what it may connect to.
+        way_out: makes what serves its network, from its listener and the token of connections.
         upstream: URL that stands in for its service, or "".
-        secrets: variables that hold credentials.
+        variables: of its environment, credentials or placeholders among them.
+        home: path below HOME and content of files that it finds there.
         patterns: what is taken out of everything that comes back.
         files: what it reads and writes in the workspace, as the rules saw it.
     """
@@ -37,10 +59,11 @@ class Order:
     timeout: float
     isolated: bool
     stdin: int | None
-    allowed: Allowed
+    way_out: WayOut
     upstream: str
-    secrets: Mapping[str, str] = dataclasses.field(repr=False)
+    variables: Mapping[str, str] = dataclasses.field(repr=False)
     patterns: Patterns = dataclasses.field(repr=False)
+    home: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
     files: tuple[CheckedFile, ...] = ()
 
 

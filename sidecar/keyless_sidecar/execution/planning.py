@@ -12,7 +12,9 @@ import os
 from collections.abc import Mapping, Sequence
 
 from keyless.protocol.messages import MAX_ARGV_BYTES, MAX_TIMEOUT, Exec, FailureKind
+from keyless_sidecar.execution.deciding import decide
 from keyless_sidecar.execution.delivery import select
+from keyless_sidecar.policy.engine import CedarPolicy
 from keyless_sidecar.tools import Checked, CheckedFile, Refused, Tool, check, missing_tool
 from keyless_sidecar.vault import EntryInfo
 from keyless_sidecar.workspace import WorkspaceError, WorkspaceRoot
@@ -44,6 +46,7 @@ class Plan:
         cwd: folder relative to the workspace.
         timeout: seconds.
         credentials: entries that it gets, without values.
+        rule: of the policy, that allows it.
     """
 
     tool: Tool
@@ -51,6 +54,7 @@ class Plan:
     cwd: str
     timeout: float
     credentials: tuple[EntryInfo, ...]
+    rule: str
 
     def files(self) -> tuple[CheckedFile, ...]:
         """What it reads and writes in the workspace, its working folder first."""
@@ -63,14 +67,21 @@ class Planner:
     Args:
         tools: declared tools by name.
         workspace: for what arguments name.
+        policy: says what may be done.
         allow_not_isolated: whether ``isolated=False`` may run.
     """
 
     def __init__(
-        self, tools: Mapping[str, Tool], workspace: WorkspaceRoot, *, allow_not_isolated: bool
+        self,
+        tools: Mapping[str, Tool],
+        workspace: WorkspaceRoot,
+        policy: CedarPolicy,
+        *,
+        allow_not_isolated: bool,
     ) -> None:
         self._tools = tools
         self._workspace = workspace
+        self._policy = policy
         self._allow_not_isolated = allow_not_isolated
 
     def plan(self, request: Exec, infos: Sequence[EntryInfo]) -> Plan:
@@ -107,9 +118,10 @@ class Planner:
         try:
             checked = check(tool, request.argv, self._workspace, cwd)
             credentials = select(tool, request.credentials, infos)
+            rule = decide(self._policy, checked, tool, credentials, request)
         except Refused as refused:
             raise Ended(refused.kind, refused.message, refused.rule) from None
-        return Plan(tool, checked, cwd, timeout, credentials)
+        return Plan(tool, checked, cwd, timeout, credentials, rule)
 
     def _timeout(self, tool: Tool, request: Exec) -> float:
         timeout = tool.timeout if request.timeout is None else request.timeout
@@ -139,6 +151,6 @@ def dry_run_notes(plan: Plan) -> list[str]:
     """What would happen, one sentence each."""
     names = ", ".join(info.name for info in plan.credentials) or "no credential"
     return [
-        f"Dry run: {plan.checked.operation} would be allowed by the rule {plan.checked.rule}.",
+        f"Dry run: {plan.checked.operation} would be allowed by the rule {plan.rule}.",
         f"It would run {plan.tool.name} with {names} for at most {plan.timeout:g} s.",
     ]

@@ -68,7 +68,8 @@ class Recorder:
             {
                 "request": self.record_id,
                 "allowed": True,
-                "rule": plan.checked.rule,
+                "rule": plan.rule,
+                "checked_by": plan.checked.rule,
                 "operation": plan.checked.operation,
                 "mutating": plan.checked.mutating,
                 "credentials": [info.name for info in plan.credentials],

@@ -9,21 +9,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 
 from keyless.protocol.messages import Exec, Failed, FailureKind, Finished, Output, Reply, Started
 from keyless_sidecar.audit import AuditLog, AuditUnavailable
 from keyless_sidecar.execution.command import Commands
-from keyless_sidecar.execution.delivery import environment
-from keyless_sidecar.execution.destinations import allowed_for
-from keyless_sidecar.execution.order import Order, Outcome
+from keyless_sidecar.execution.delivery import CERTIFICATES, Delivered, deliver
+from keyless_sidecar.execution.order import Order, Outcome, WayOut
 from keyless_sidecar.execution.planning import Ended, Plan, Planner, dry_run_notes
 from keyless_sidecar.execution.recording import Recorder
 from keyless_sidecar.execution.streams import Stream
 from keyless_sidecar.flow import Flow
 from keyless_sidecar.keeper import Keeper
-from keyless_sidecar.tools import Refused
+from keyless_sidecar.placeholders import PlaceholderBook
+from keyless_sidecar.tools import Refused, Tool
 from keyless_sidecar.vault import VaultError
+from keyless_sidecar.ways import Ways
 
 #: Seconds in which announced standard input must have arrived.
 STDIN_TIMEOUT = 60.0
@@ -44,7 +45,8 @@ class Runner:
         keeper: vault and patterns.
         audit: where records go.
         commands: runs what is allowed.
-        upstreams: host pattern → URL (``c.Egress.upstreams``).
+        ways: makes the tools' ways out.
+        book: of placeholders.
     """
 
     def __init__(
@@ -54,13 +56,15 @@ class Runner:
         keeper: Keeper,
         audit: AuditLog,
         commands: Commands,
-        upstreams: Mapping[str, str],
+        ways: Ways,
+        book: PlaceholderBook,
     ) -> None:
         self._planner = planner
         self._keeper = keeper
         self._audit = audit
         self._commands = commands
-        self._upstreams = upstreams
+        self._ways = ways
+        self._book = book
         #: Commands that were started.
         self.started = 0
 
@@ -152,8 +156,10 @@ class Runner:
         try:
             stdin = await _standard_input(flow)
             entries, patterns = await self._keeper.fetch([each.name for each in plan.credentials])
-            allowed, upstream = allowed_for(
-                plan.tool.hosts, self._upstreams, exclusive=plan.tool.rules == "aws"
+            delivered = deliver(plan.tool, entries, self._book)
+            # In a thread: the first one reads the service models.
+            way_out, upstream, home = await asyncio.to_thread(
+                self._way_out, plan.tool, delivered, request, record_id
             )
             order = Order(
                 number=request.id,
@@ -163,9 +169,10 @@ class Runner:
                 timeout=plan.timeout,
                 isolated=request.isolated,
                 stdin=stdin,
-                allowed=allowed,
+                way_out=way_out,
                 upstream=upstream,
-                secrets=environment(plan.tool, entries),
+                variables=delivered.variables,
+                home=home,
                 patterns=patterns,
                 files=plan.files(),
             )
@@ -197,6 +204,26 @@ class Runner:
         finally:
             if stdin is not None:
                 os.close(stdin)
+
+    def _way_out(
+        self, tool: Tool, delivered: Delivered, request: Exec, record_id: str
+    ) -> tuple[WayOut, str, dict[str, str]]:
+        """The way out of a tool, the URL in its service's place, and the files of its HOME."""
+        if tool.delivery != "proxy":
+            return *self._ways.around(tool), dict(delivered.files)
+        way_out = self._ways.through_proxy(
+            tool.name,
+            tool.hosts,
+            delivered.proxied,
+            record=record_id,
+            model_path=tool.model_path,
+            allow_operations=tool.allow_operations,
+            facts={
+                "cell_hash": request.cell.cell_hash,
+                "execution_count": request.cell.execution_count or 0,
+            },
+        )
+        return way_out, "", {**delivered.files, CERTIFICATES: self._ways.certificates}
 
 
 async def _standard_input(flow: Flow) -> int | None:

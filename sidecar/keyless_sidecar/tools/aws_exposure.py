@@ -14,7 +14,7 @@ from botocore.model import OperationModel, Shape
 
 from keyless_sidecar.tools.aws_operations import is_mutating
 
-__all__ = ["changes_access", "exposed_member", "guarded_members"]
+__all__ = ["changes_access", "exposed_member", "exposure_of", "guarded_members"]
 
 #: Sensitive to the models, but no key to anything: identifiers, names, addresses, free text; and
 #: passwords that the services themselves mask.
@@ -138,6 +138,22 @@ _SHARING_NAMES = frozenset(
     }
 )
 
+#: Answers whose secret is a credential to AWS, or to a service that takes AWS's word for it.
+_CREDENTIALS = re.compile(
+    r"sts:(?!GetCallerIdentity|GetAccessKeyInfo|DecodeAuthorizationMessage)\w+|"
+    r"iam:Create(AccessKey|ServiceSpecificCredential|LoginProfile)|"
+    r"iam:ResetServiceSpecificCredential|"
+    r"sso:GetRoleCredentials|s3:CreateSession|s3control:GetDataAccess|"
+    r"ecr(-public)?:GetAuthorizationToken|codeartifact:GetAuthorizationToken|"
+    r"redshift:Get(ClusterCredentials|ClusterCredentialsWithIAM|IdentityCenterAuthToken)|"
+    r"redshift-serverless:GetCredentials|"
+    r"cognito-identity:Get(CredentialsForIdentity|OpenIdToken|OpenIdTokenForDeveloperIdentity)|"
+    r"(sso-oidc|signin):CreateToken\w*|"
+    r"gamelift:(GetComputeAccess|GetInstanceAccess|RequestUploadCredentials)|"
+    r"connect:GetFederationToken|ssm:(GetAccessToken|StartSession|ResumeSession)"
+)
+_CREDENTIAL_MEMBERS = re.compile(r"(?i)(secretaccesskey|sessiontoken|securitytoken|credentials)$")
+
 
 def exposed_member(service: str, model: OperationModel) -> str:
     """The part of an operation's answer that may hold a secret.
@@ -171,6 +187,25 @@ def changes_access(service: str, model: OperationModel) -> bool:
     if f"{service}:{model.name}" in _SHARING_NAMES:
         return True
     return is_mutating(model) and _SHARING.fullmatch(model.name) is not None
+
+
+def exposure_of(service: str, model: OperationModel) -> str:
+    """What an operation gives away, in the policy's word for it.
+
+    Args:
+        service: name of the service model.
+        model: the operation.
+
+    Returns:
+        ``credentials`` (its answer holds some), ``secrets`` (its answer may hold some), ``iam`` (it
+        changes who may do what), or ``""``.
+    """
+    if _CREDENTIALS.fullmatch(f"{service}:{model.name}"):
+        return "credentials"
+    member = exposed_member(service, model)
+    if member:
+        return "credentials" if _CREDENTIAL_MEMBERS.search(member) else "secrets"
+    return "iam" if changes_access(service, model) else ""
 
 
 def guarded_members(service: str, model: OperationModel) -> frozenset[str]:

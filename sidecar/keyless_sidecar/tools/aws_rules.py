@@ -53,6 +53,8 @@ class _Rules:
 
     def __init__(self, tool: Tool, known: Models, files: Files) -> None:
         self._allowed = frozenset(tool.allow_operations)
+        # Behind the proxy answers are captured, and the policy weighs each request itself.
+        self._weighs = tool.delivery != "proxy"
         self._models = known
         self._files = files
         self._operation: Operation | None = None
@@ -91,6 +93,7 @@ class _Rules:
         """Check what the options say, and write the line anew."""
         if line.command == "s3":
             sharing = bool({"s3:PutObjectAcl", "s3:CopyObject"} & self._allowed)
+            sharing = sharing or not self._weighs
             done = check_s3(line, self._files, sharing=sharing)
             options = [self._option(line, given) for given in line.options]
             argv = self._write(line, ["s3", line.operation, *done.words], [*options, *done.options])
@@ -137,7 +140,7 @@ class _Rules:
 
     def _weigh(self, operation: Operation) -> None:
         full = f"{operation.service}:{operation.name}"
-        if full in self._allowed:
+        if full in self._allowed or not self._weighs:
             return
         member = exposed_member(operation.service, operation.model)
         if member:
@@ -159,7 +162,7 @@ class _Rules:
         """Parameters that decide whether others get access."""
         full = f"{operation.service}:{operation.name}"
         guarded = guarded_members(operation.service, operation.model)
-        if not guarded or full in self._allowed:
+        if not guarded or full in self._allowed or not self._weighs:
             return
         given = {option.name: option for option in line.options}
         if "cli-input-json" in given:

@@ -18,7 +18,7 @@ _NOWHERE = "/home/tool/.keyless-none"
 
 _DEFAULTS: Mapping[str, Any] = {
     "rules": "aws",
-    "delivery": "env",
+    "delivery": "proxy",
     "secret_env": {
         "AWS_ACCESS_KEY_ID": "aws:access_key_id",
         "AWS_SECRET_ACCESS_KEY": "aws:secret_access_key",

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from keyless_sidecar.tools.aws_tool import aws_declaration
 from keyless_sidecar.tools.interpreter import command_for
+from keyless_sidecar.tools.psql_tool import psql_declaration
 
 __all__ = ["Tool", "ToolConfigError", "load_tools", "missing_tool"]
 
@@ -30,6 +31,8 @@ _OURS = re.compile(
     r"HOME|PATH|(?i:https?_proxy|all_proxy|no_proxy)|LD_.*|PYTHON(PATH|HOME|STARTUP)"
 )
 
+#: Tools that need no declaration, with what makes theirs of a person's changes.
+_BUILT_IN = {"aws": aws_declaration, "psql": psql_declaration}
 _STRINGS = ("arguments", "credentials", "binds", "hosts", "deny", "allow_operations")
 _FLAGS = ("proc", "unix_sockets")
 _OTHERS = ("path", "delivery", "secret_env", "environment", "rules", "timeout", "description")
@@ -71,7 +74,7 @@ class Tool:
     path: str
     arguments: tuple[str, ...] = ()
     program: str = ""
-    delivery: Literal["env", "none"] = "env"
+    delivery: Literal["proxy", "env", "none"] = "env"
     credentials: tuple[str, ...] = ()
     secret_env: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -93,8 +96,8 @@ def load_tools(config: Mapping[str, Any], *, workspace: str = "") -> dict[str, T
     """Read the ``Tools`` section of the configuration.
 
     Args:
-        config: ``{"declared": {name: {...}}, "aws": {...} or None}``; ``aws: False`` leaves the
-            built-in ``aws`` out.
+        config: ``{"declared": {name: {...}}, "aws": {...} or None, "psql": ...}``; False leaves a
+            built-in one out.
         workspace: host path of the workspace; no tool may lie in it.
 
     Returns:
@@ -104,20 +107,22 @@ def load_tools(config: Mapping[str, Any], *, workspace: str = "") -> dict[str, T
     Raises:
         ToolConfigError: something in it is wrong.
     """
-    unknown = sorted(set(config) - {"declared", "aws"})
+    unknown = sorted(set(config) - {"declared", *_BUILT_IN})
     if unknown:
         raise ToolConfigError(f"c.Tools has no setting {unknown[0]!r}.")
     declared = config.get("declared") or {}
     if not isinstance(declared, Mapping):
         raise ToolConfigError("c.Tools.declared must be a dictionary of name to declaration.")
     tools: dict[str, Tool] = {}
-    aws = config.get("aws")
-    if aws is not False and "aws" not in declared:
-        if aws is not None and not isinstance(aws, Mapping):
-            raise ToolConfigError("c.Tools.aws must be a dictionary, None or False.")
-        declaration = aws_declaration(aws or {})
+    for name, declare in _BUILT_IN.items():
+        settings = config.get(name)
+        if settings is False or name in declared:
+            continue
+        if settings is not None and not isinstance(settings, Mapping):
+            raise ToolConfigError(f"c.Tools.{name} must be a dictionary, None or False.")
+        declaration = declare(settings or {})
         if declaration is not None:
-            tools["aws"] = _tool("aws", declaration, workspace)
+            tools[name] = _tool(name, declaration, workspace)
     for name, declaration in declared.items():
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise ToolConfigError(
@@ -178,7 +183,7 @@ def _tool(name: str, declaration: Mapping[str, Any], workspace: str) -> Tool:
         path=path,
         arguments=(*prefix, *lists["arguments"]),
         program=program,
-        delivery=_choice(where, declaration, "delivery", ("env", "none"), "env"),
+        delivery=_choice(where, declaration, "delivery", ("proxy", "env", "none"), "env"),
         credentials=lists["credentials"],
         secret_env=_variables(where, declaration, "secret_env"),
         environment=_variables(where, declaration, "environment"),

@@ -1,0 +1,240 @@
+"""The way out of each sandbox: what serves its listener, made for a tool or for the kernel's cells.
+
+A tool that holds its credential itself (delivery ``env`` and ``file``), or none, gets a gate that
+connects it to its declared hosts.  One that holds placeholders gets the egress proxy with the
+handlers for its credentials; ``postgres`` entries get a broker instead, since they speak no HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+import socket
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from keyless_sidecar.audit import AuditLog
+from keyless_sidecar.egress.authority import Authority
+from keyless_sidecar.egress.aws.handler import AwsHandler
+from keyless_sidecar.egress.client import Client, RequestRecord
+from keyless_sidecar.egress.messages import Handler
+from keyless_sidecar.egress.server import EgressProxy
+from keyless_sidecar.egress.tokens import TokenBinding, TokenHandler
+from keyless_sidecar.egress.trust import client_context
+from keyless_sidecar.execution.destinations import Allowed, Destination, allowed_for, split_pattern
+from keyless_sidecar.execution.egress import EgressGate
+from keyless_sidecar.execution.order import Gate, WayOut
+from keyless_sidecar.keeper import Keeper
+from keyless_sidecar.placeholders import PlaceholderBook
+from keyless_sidecar.policy import Policy
+from keyless_sidecar.postgres import PostgresBroker
+from keyless_sidecar.sanitize import sanitize_text
+from keyless_sidecar.tools import Refused, Tool
+from keyless_sidecar.vault import Entry, EntryInfo, VaultError
+
+#: Hosts of AWS's interfaces, for whoever has an ``aws`` entry.
+AWS_HOSTS = ("*.amazonaws.com:443", "*.amazonaws.com.cn:443", "*.api.aws:443")
+_TOKENS = frozenset({"token", "basic", "generic"})
+
+
+class Ways:
+    """Makes the ways out.  One for each sidecar, owned by the event loop's thread.
+
+    Args:
+        policy: asked about each request.
+        book: of placeholders.
+        keeper: vault and patterns.
+        audit: where requests are recorded.
+        upstreams: host pattern → URL (``c.Egress.upstreams``).
+        connections: open connections of one sandbox.
+    """
+
+    def __init__(
+        self,
+        *,
+        policy: Policy,
+        book: PlaceholderBook,
+        keeper: Keeper,
+        audit: AuditLog,
+        upstreams: Mapping[str, str],
+        connections: int,
+    ) -> None:
+        self._policy = policy
+        self._book = book
+        self._keeper = keeper
+        self._audit = audit
+        self._upstreams = upstreams
+        self._connections = connections
+        self._authority = Authority()
+        self._trust = client_context()
+
+    @property
+    def certificates(self) -> str:
+        """What a program behind the proxy trusts: the proxy, and what the system trusts."""
+        return self._authority.pem + _system_certificates()
+
+    def around(self, tool: Tool) -> tuple[WayOut, str]:
+        """The way out of a tool that has no placeholder.
+
+        Returns:
+            what makes it, and the URL that stands in for its service ("" where none does).
+        """
+        allowed, upstream = allowed_for(tool.hosts, self._upstreams, exclusive=tool.rules == "aws")
+
+        def way_out(listener: socket.socket, token: bytes) -> Gate:
+            return EgressGate(listener, allowed, connections=self._connections, token=token)
+
+        return way_out, upstream
+
+    def through_proxy(
+        self,
+        tool: str,
+        hosts: Sequence[str],
+        entries: Sequence[EntryInfo],
+        *,
+        record: str = "",
+        model_path: str = "",
+        allow_operations: Sequence[str] = (),
+        facts: Mapping[str, Any] = MappingProxyType({}),
+        tunnels: bool = True,
+    ) -> WayOut:
+        """The way out of a sandbox that holds placeholders.
+
+        Args:
+            tool: its name, or ``kernel``.
+            hosts: ``host:port`` patterns that a person declared for it.
+            entries: what it has placeholders for.
+            record: id of the request's first audit record.
+            model_path: folder of the service models.
+            allow_operations: ``service:Operation`` that a person named for the tool.
+            facts: of the cell, for the policy.
+            tunnels: whether declared hosts without a credential may be reached.
+
+        Raises:
+            Refused: an entry's bindings can't be used.
+        """
+        databases = [entry for entry in entries if entry.kind == "postgres"]
+        if databases:
+            if len(entries) > 1:
+                raise Refused(
+                    "InvalidRequest",
+                    "A database's credential can't be used together with others; name it alone "
+                    "with --credentials.",
+                    "credentials.ambiguous",
+                )
+            return lambda listener, token: self._database(
+                listener, token, databases[0], tool, record
+            )
+        client = self._client(tool, entries, record, allow_operations, facts)
+        names = [entry.name for entry in entries if entry.kind == "aws"]
+        bindings = [_binding(entry) for entry in entries if entry.kind in _TOKENS and entry.hosts]
+        handlers: list[Handler] = []
+        # AWS's hosts first: no token of another kind ever goes there.
+        if names:
+            handlers.append(AwsHandler(client, names, data_path=model_path))
+        if bindings:
+            handlers.append(TokenHandler(client, bindings, self._upstreams))
+        patterns = [split_pattern(host) for host in hosts]
+        patterns += [pattern for binding in bindings for pattern in binding.hosts]
+        allowed = Allowed(tuple(dict.fromkeys(patterns)))
+
+        def way_out(listener: socket.socket, token: bytes) -> Gate:
+            return EgressProxy(
+                listener,
+                allowed=allowed,
+                handlers=handlers,
+                authority=self._authority,
+                upstreams=self._upstreams,
+                connections=self._connections,
+                token=token,
+                allow_tunnels=tunnels,
+                trust=self._trust,
+            )
+
+        return way_out
+
+    def _database(
+        self, listener: socket.socket, token: bytes, entry: EntryInfo, tool: str, record: str
+    ) -> PostgresBroker:
+        async def write(kind: str, fields: Mapping[str, Any]) -> None:
+            await self._append(kind, {**await self._clean(fields), "request": record})
+
+        def acceptable(destination: Destination, addresses: Sequence[str]) -> str:
+            # A database on a private network is the rule: who stored the entry named its host.
+            return "" if addresses else f"{destination} has no address"
+
+        return PostgresBroker(
+            listener,
+            entry.name,
+            self._fetching(tool, [entry]),
+            self._policy.decide,
+            write,
+            connections=self._connections,
+            tool=tool,
+            token=token,
+            address_check=acceptable,
+        )
+
+    def _client(
+        self,
+        tool: str,
+        entries: Sequence[EntryInfo],
+        record: str,
+        allow_operations: Sequence[str],
+        facts: Mapping[str, Any],
+    ) -> Client:
+        async def write(line: RequestRecord) -> None:
+            clean = await self._clean(dataclasses.asdict(line))
+            await self._append("egress.request", {**clean, "request": record})
+
+        return Client(
+            tool,
+            self._policy,
+            self._book,
+            self._fetching(tool, entries),
+            write,
+            tuple(allow_operations),
+            dict(facts),
+        )
+
+    def _fetching(
+        self, tool: str, entries: Sequence[EntryInfo]
+    ) -> Callable[[str], Awaitable[Entry]]:
+        """Gets entries as they are at each request: one that was unbound meanwhile is gone."""
+        by_declaration = {info.name for info in entries if not info.allows(tool)}
+
+        async def fetch(name: str) -> Entry:
+            found = await self._keeper.entry(name)
+            if not found.info.allows(tool) and name not in by_declaration:
+                raise VaultError(f"The credential {name} is not bound to {tool} any more")
+            return found
+
+        return fetch
+
+    async def _clean(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        patterns = await self._keeper.patterns()
+        return {
+            name: sanitize_text(patterns, value)[0] if isinstance(value, str) else value
+            for name, value in fields.items()
+        }
+
+    async def _append(self, kind: str, fields: dict[str, Any]) -> None:
+        await asyncio.to_thread(self._audit.append, kind, fields)
+
+
+def _binding(entry: EntryInfo) -> TokenBinding:
+    try:
+        return TokenBinding.of(entry)
+    except ValueError as error:
+        raise Refused("PolicyDenied", f"{error}.", "credentials.binding") from None
+
+
+def _system_certificates() -> str:
+    """The system's bundle, for hosts that are only tunnelled to; empty where there is none."""
+    place = "/etc/ssl/certs/ca-certificates.crt"
+    if not os.path.exists(place):  # noqa: PTH110
+        return ""
+    with open(place, encoding="ascii", errors="ignore") as file:
+        return file.read()
