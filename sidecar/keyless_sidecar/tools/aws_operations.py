@@ -10,15 +10,12 @@ import difflib
 import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
-import botocore
 from botocore import xform_name
-from botocore.exceptions import BotoCoreError
-from botocore.loaders import Loader
 from botocore.model import OperationModel, ServiceModel, Shape
 
+from keyless_sidecar.egress.aws.catalog import catalog
 from keyless_sidecar.tools.aws_names import EXTRA_OPTIONS, NOT_COMMANDS, SERVICES
 
 __all__ = ["Models", "Operation", "OptionSpec", "is_mutating", "models"]
@@ -74,11 +71,9 @@ class Models:
     """
 
     def __init__(self, data_path: str = "") -> None:
-        path = data_path or str(Path(botocore.__file__).parent / "data")
         # Neither ~/.aws/models nor AWS_DATA_PATH count.
-        self._loader = Loader(extra_search_paths=[path], include_default_search_paths=False)
-        self._services: dict[str, ServiceModel] = {}
-        self._available = frozenset(self._loader.list_available_services("service-2"))
+        self._catalog = catalog(data_path)
+        self._available = frozenset(self._catalog.heads)
 
     def commands(self) -> frozenset[str]:
         """The CLI commands that are services."""
@@ -127,23 +122,13 @@ class Models:
         if command not in self.commands():
             return None
         name = SERVICES.get(command, command)
-        if name not in self._services:
-            if name not in self._available:
-                return None
-            self._services[name] = ServiceModel(
-                self._loader.load_service_model(name, "service-2"), name
-            )
-        return self._services[name]
+        return self._catalog.model(name) if name in self._available else None
 
     def _api_names(self, service: ServiceModel) -> dict[str, str]:
         return {xform_name(api, "-"): api for api in service.operation_names}
 
     def _extra(self, service: ServiceModel, kind: str, key: str) -> Mapping[str, Any]:
-        try:
-            loaded: Mapping[str, Any] = self._loader.load_service_model(service.service_name, kind)
-        except BotoCoreError:
-            return {}
-        content: Mapping[str, Any] = loaded.get(key, {})
+        content: Mapping[str, Any] = self._catalog.beside(service.service_name, kind).get(key, {})
         return content
 
     def _describe(

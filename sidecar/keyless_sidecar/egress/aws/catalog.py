@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import botocore
+from botocore.exceptions import BotoCoreError
 from botocore.loaders import Loader
 from botocore.model import ServiceModel
 
@@ -69,6 +70,14 @@ class Catalog:
                 self._loader.load_service_model(service, "service-2"), service
             )
         return self._models[service]
+
+    def beside(self, service: str, kind: str) -> Mapping[str, Any]:
+        """What stands beside a model (``waiters-2``), loaded once; empty where there is none."""
+        try:
+            found: Mapping[str, Any] = self._loader.load_service_model(service, kind)
+        except BotoCoreError:
+            return {}
+        return found
 
     def rules(self, service: str) -> Mapping[str, Any]:
         """A service's endpoint rules; empty where it has none."""
