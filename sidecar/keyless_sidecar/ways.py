@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -70,7 +71,7 @@ class Ways:
         self._authority = Authority()
         self._trust = client_context()
 
-    @property
+    @functools.cached_property  # every command needs them
     def certificates(self) -> str:
         """What a program behind the proxy trusts: the proxy, and what the system trusts."""
         return self._authority.pem + _system_certificates()

@@ -5,7 +5,8 @@ does ``CONNECT host:port`` and ``http://`` requests to the allowed destinations,
 resolves to before it connects to exactly that address, and copies bytes.  Whatever it refuses is
 answered with 403 and counted, for the notes and the audit.
 
-Later deliveries (a proxy that signs requests itself) take this class's place.
+It serves tools that hold their credential themselves, or none; those that hold placeholders get
+:class:`keyless_sidecar.egress.server.EgressProxy` in its place.
 """
 
 from __future__ import annotations
