@@ -29,17 +29,19 @@ define make_venv
 	$(PYTHON) -m venv $(1)
 endef
 
+# --no-deps: the lock is whole, and older pips lose a pin to a newer release where a package
+# asks for another with extras.
 $(READY): requirements/dev.lock pyproject.toml
 	$(call make_venv,$(VENV))
 	@echo "installing the locked dependencies (about a minute)"
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/dev.lock
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 # The AWS CLI has an environment of its own, since it brings its own botocore.
 $(AWS_READY): requirements/aws.lock
 	$(call make_venv,.venv-aws)
-	@.venv-aws/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/aws.lock
+	@.venv-aws/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/aws.lock
 	@touch $@
 
 demo: setup
