@@ -1,4 +1,4 @@
-"""``python -I -m keyless_sidecar serve|vault|audit|policy|tools``: the privileged program.
+"""``python -I -m keyless_sidecar serve|vault|audit|policy|tools|scrub``: the privileged program.
 
 ``serve`` is started by the supervisor, one for each kernel; the others by ``jupyter keyless``.
 """
@@ -21,15 +21,20 @@ def main(argv: list[str] | None = None) -> int:
         from keyless_sidecar.server import main as serve
 
         return serve(rest)
-    if command == "vault":
-        from keyless_sidecar.commands.vault import main as vault
-
+    if command in ("vault", "scrub"):  # they hold values
         try:
             harden()
         except HardeningError as error:
             print(f"keyless: {error}", file=sys.stderr)
             return 1
+    if command == "vault":
+        from keyless_sidecar.commands.vault import main as vault
+
         return vault(rest)
+    if command == "scrub":
+        from keyless_sidecar.commands.scrub import main as scrub
+
+        return scrub(rest)
     if command == "audit":
         from keyless_sidecar.commands.audit import main as audit
 
@@ -42,7 +47,10 @@ def main(argv: list[str] | None = None) -> int:
         from keyless_sidecar.commands.tools import main as tools
 
         return tools(rest)
-    print("usage: python -I -m keyless_sidecar serve|vault|audit|policy|tools …", file=sys.stderr)
+    print(
+        "usage: python -I -m keyless_sidecar serve|vault|audit|policy|tools|scrub …",
+        file=sys.stderr,
+    )
     return 2
 
 

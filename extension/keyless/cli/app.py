@@ -15,6 +15,8 @@ _COMMANDS = {
     "vault": "add, list, remove, test: the credentials that notebooks act with",
     "policy": "check, explain, init: what notebooks may do with them",
     "audit": "show, verify: what notebooks did with them",
+    "scrub": "find secrets in notebooks, and take them out",
+    "run": "execute a notebook headless; fails where a cell does",
     "demo": "an AI's notebook deploys a Lambda to a local AWS with a key that it never sees",
 }
 

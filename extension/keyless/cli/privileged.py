@@ -20,6 +20,8 @@ from keyless_kernel.confine.settings import data_dir, load_config
 __all__ = ["ask", "run", "vault_folder"]
 
 _TIMEOUT = 60.0
+#: Commands that open the vault.
+_VAULT_USERS = frozenset({"vault", "scrub"})
 
 
 def run(command: str, arguments: Sequence[str]) -> int:
@@ -63,7 +65,7 @@ def vault_folder(config: Config) -> Path:
 
 
 def _argv(command: str, arguments: Sequence[str], config: Config) -> list[str]:
-    places = ["--data-dir", str(vault_folder(config) if command == "vault" else data_dir())]
+    places = ["--data-dir", str(vault_folder(config) if command in _VAULT_USERS else data_dir())]
     records = _folder(config, "Audit")
     if command == "audit" and records:
         places += ["--folder", str(records)]
