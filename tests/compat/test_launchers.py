@@ -114,8 +114,12 @@ class Rest:
         )
         return json.loads(answer.body) if answer.body else None
 
-    async def execute(self, kernel_id: str, code: str) -> str:
-        """Run code over the websocket; everything that was printed or shown."""
+    async def execute(self, kernel_id: str, code: str, printed: asyncio.Event | None = None) -> str:
+        """Run code over the websocket; everything that was printed or shown.
+
+        Args:
+            printed: set at the first print.
+        """
         url = self.url.replace("http", "ws", 1) + f"api/kernels/{kernel_id}/channels"
         channels = await websocket_connect(HTTPRequest(url, headers=self.headers))
         message_id = uuid.uuid4().hex
@@ -154,6 +158,8 @@ class Rest:
             content = message["content"]
             if message["msg_type"] == "stream":
                 said += content["text"]
+                if printed is not None:
+                    printed.set()
             elif message["msg_type"] in ("execute_result", "display_data"):
                 said += content["data"]["text/plain"]
             elif message["msg_type"] == "error":
@@ -179,10 +185,10 @@ async def test_jupyter_server(server: dict[str, Any]) -> None:
 async def test_jupyter_server_interrupts(server: dict[str, Any]) -> None:
     rest = Rest(server)
     kernel = await rest("POST", "api/kernels", {"name": "keyless"})
-    cell = asyncio.create_task(
-        rest.execute(kernel["id"], "import time\nprint('on')\ntime.sleep(60)")
-    )
-    await asyncio.sleep(2)
+    printed = asyncio.Event()
+    code = "import time\nprint('on', flush=True)\ntime.sleep(60)"
+    cell = asyncio.create_task(rest.execute(kernel["id"], code, printed))
+    await asyncio.wait_for(printed.wait(), 60)
     await rest("POST", f"api/kernels/{kernel['id']}/interrupt")
     assert "KeyboardInterrupt" in await asyncio.wait_for(cell, 30)
     assert await rest.execute(kernel["id"], "40 + 2") == "42"

@@ -214,6 +214,9 @@ def _shell() -> Iterator[InteractiveShell]:
 def shell(_shell: InteractiveShell) -> Iterator[InteractiveShell]:
     """A real IPython shell with the magics."""
     here = os.getcwd()  # noqa: PTH109
+    names = dict(_shell.user_ns)
     yield _shell
     os.chdir(here)
-    _shell.reset(new_session=False)  # type: ignore[no-untyped-call]
+    # Its own reset collects garbage, which takes long where many modules are loaded.
+    _shell.user_ns.clear()
+    _shell.user_ns.update(names)
