@@ -145,7 +145,7 @@ def test_disk_of_the_audit_full(
     for _ in range(400):
         if answer.end is not None and answer.end.__class__.__name__ == "Failed":
             break
-        answer = sidecar.run("argv", "x" * 4000)
+        answer = sidecar.run("argv", *["x" * 4000] * 16)
     assert answer.failed.kind == "SidecarUnavailable"
     assert "audit log can't be written, so nothing runs" in answer.failed.message
     assert str(jupyter_home) not in answer.failed.message
