@@ -86,7 +86,8 @@ def one_service(service: str, count: int, seed: int) -> tuple[collections.Counte
     """Many random requests to one service.
 
     Returns:
-        How many came to what, and a line for each of the first failures.
+        How many came to what, failures also by service and reason; and a line for each of the
+        first failures.
     """
     rng = random.Random(f"{service}/{seed}")
     tally: collections.Counter[str] = collections.Counter()
@@ -130,6 +131,7 @@ def one_service(service: str, count: int, seed: int) -> tuple[collections.Counte
                 tally["presigned by Signature Version 2, refused"] += 1
                 continue
             tally["failed"] += 1
+            tally[f"failed: {service}: {_without_particulars(error, host)}"] += 1
             if len(failures) < 5:
                 failures.append(
                     f"{service}.{model.name}{' presigned' if presigned else ''} "
@@ -156,6 +158,12 @@ def _is_no_host(host: str) -> bool:
     in_china = ".cn-" in host and not host.endswith(".cn")
     in_government = ".us-gov-" in host and host.endswith(".on.aws")
     return in_china or in_government or ".aws-global." in host
+
+
+def _without_particulars(error: Exception, host: str) -> str:
+    """Why a request failed, the same text for the same cause."""
+    reason = str(error).replace(host, "HOST")[:80] or "the bodies differ"
+    return f"{type(error).__name__} {reason}"
 
 
 def _presignable(sender: Sender, name: str) -> bool:

@@ -23,6 +23,17 @@ _OWN_MODULE = frozenset({"s3", "s3control"})
 _LEGACY: Mapping[str, tuple[str, ...]] = {
     "sqs": ("{Region}.queue.amazonaws.com", "queue.amazonaws.com"),
 }
+
+
+def _cells(name: str) -> tuple[str, ...]:
+    """Hosts of Timestream's cells, which clients ask it for; those for FIPS and IPv6 too."""
+    return tuple(
+        f"{name}-{{*}}.timestream{kind}.{{Region}}.{{{suffix}}}"
+        for kind in ("", "-fips")
+        for suffix in ("Suffix", "dualStackDnsSuffix")
+    )
+
+
 #: Hosts that AWS hands out by name, with an identifier in front.
 _HANDED_OUT: Mapping[str, tuple[str, ...]] = {
     "apigatewaymanagementapi": ("{*}.execute-api.{Region}.{Suffix}",),
@@ -35,8 +46,8 @@ _HANDED_OUT: Mapping[str, tuple[str, ...]] = {
     "mediaconvert": ("{*}.mediaconvert.{Region}.{Suffix}",),
     "mediastore-data": ("{*}.data.mediastore.{Region}.{Suffix}",),
     "cloudsearchdomain": ("{*}.{Region}.cloudsearch.{Suffix}",),
-    "timestream-query": ("query-{*}.timestream.{Region}.{Suffix}",),
-    "timestream-write": ("ingest-{*}.timestream.{Region}.{Suffix}",),
+    "timestream-query": _cells("query"),
+    "timestream-write": _cells("ingest"),
 }
 
 

@@ -29,6 +29,8 @@ KNOWN = [
     ("123456789012.ddb.us-east-1.amazonaws.com", "dynamodb", "us-east-1", "123456789012"),
     ("123456789012.s3-control.us-east-1.amazonaws.com", "s3control", "us-east-1", "123456789012"),
     ("abc.execute-api.us-east-1.amazonaws.com", "apigatewaymanagementapi", "us-east-1", ""),
+    ("ingest-cell1.timestream.us-east-1.amazonaws.com", "timestream-write", "us-east-1", ""),
+    ("query-cell2.timestream-fips.us-west-2.amazonaws.com", "timestream-query", "us-west-2", ""),
     ("s3.amazonaws.com", "s3", "", ""),
     ("s3.eu-west-1.amazonaws.com", "s3", "eu-west-1", ""),
     ("s3-eu-west-1.amazonaws.com", "s3", "eu-west-1", ""),
