@@ -22,7 +22,7 @@ from tests.fuzz.aws_requests import NOW, Pair, Sender, frozen
 
 from keyless_sidecar.egress.aws.aliases import canonical
 from keyless_sidecar.egress.aws.catalog import catalog
-from keyless_sidecar.egress.aws.embedded import embedded_url, resign_embedded
+from keyless_sidecar.egress.aws.embedded import read_embedded
 from keyless_sidecar.egress.aws.endpoints import endpoints
 from keyless_sidecar.egress.aws.identify import identify
 from keyless_sidecar.egress.aws.payload import payload_of
@@ -70,8 +70,9 @@ def check(pair: Pair, sender: Sender) -> str:
     placeholder, real = sender.keys
     verified = verify(parts, claim, placeholder, NOW, digest)
     body = pair.body
-    if body and embedded_url(found, body):
-        body = resign_embedded(found, body, placeholder, real, NOW).body
+    embedded = read_embedded(found, body, placeholder, NOW)
+    if embedded is not None:
+        body = embedded.signed(body, real)
     assert body == pair.real_body
     resigned = resign(verified, real, body_sha256=hashlib.sha256(body).hexdigest())
     assert resigned.target == pair.real.target, (resigned.target, pair.real.target)

@@ -33,11 +33,16 @@ class Rules:
 
     def __init__(self, rules: Mapping[str, Outcome] | None = None) -> None:
         self.rules = dict(rules or {})
+        #: Outcomes for whole regions, which count first.
+        self.regions: dict[str, Outcome] = {}
         self.acts: list[Act] = []
 
     def decide(self, act: Act) -> Decision:
         """See `keyless_sidecar.policy.acts.Policy`."""
         self.acts.append(act)
+        region = str(act.attributes.get("region", ""))
+        if region in self.regions:
+            return Decision(self.regions[region], f"test:{region}", "The test's policy says so.")
         for pattern, outcome in self.rules.items():
             if fnmatch.fnmatchcase(act.action, pattern):
                 return Decision(outcome, f"test:{pattern}", "The test's policy says so.")

@@ -6,16 +6,19 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Collection, Mapping
+from datetime import datetime
 from typing import Any
 
 from botocore.model import OperationModel
 
 from keyless_sidecar.egress.aws.capture import can_capture
 from keyless_sidecar.egress.aws.catalog import Catalog
+from keyless_sidecar.egress.aws.embedded import Embedded, check_urls, read_embedded
 from keyless_sidecar.egress.aws.endpoints import Endpoint
 from keyless_sidecar.egress.aws.identify import Identified, identify
-from keyless_sidecar.egress.aws.parts import Parts
+from keyless_sidecar.egress.aws.parts import AwsKeys, Parts
 from keyless_sidecar.egress.aws.refusal import AwsRefusal
 from keyless_sidecar.egress.client import Client, RequestRecord, refused
 from keyless_sidecar.egress.messages import Request, values
@@ -23,7 +26,7 @@ from keyless_sidecar.policy.acts import Act, Decision
 from keyless_sidecar.policy.acts_from import acts_for_aws
 from keyless_sidecar.policy.aws_parameters import NotInModel, from_call
 
-__all__ = ["Work", "begin", "decide", "wants_no_signature"]
+__all__ = ["Work", "begin", "decide", "decide_urls", "wants_no_signature"]
 
 
 @dataclasses.dataclass
@@ -38,6 +41,7 @@ class Work:
         allowed: what it does; set only where the policy allows it.
         act: what it does, allowed or not.
         body: where it was read.
+        embedded: the presigned URL in it, allowed as well.
     """
 
     request: Request
@@ -47,6 +51,27 @@ class Work:
     act: Identified | None = None
     allowed: Identified | None = None
     body: bytes | None = None
+    embedded: Embedded | None = None
+
+    def records(self) -> list[RequestRecord]:
+        """What the audit gets before it is sent: one for each request that AWS will answer."""
+        if self.embedded is None:
+            return [self.record]
+        inner = dataclasses.replace(
+            self.record,
+            host=self.embedded.host,
+            region=self.embedded.inner.region,
+            method="GET",
+            reason="The presigned URL in the next request.",
+        )
+        return [inner, self.record]
+
+    def sign_embedded(self, real: AwsKeys) -> str:
+        """Sign the presigned URL with the real keys; the new body's hash, empty without a URL."""
+        if self.embedded is None or self.body is None:
+            return ""
+        self.body = self.embedded.signed(self.body, real)
+        return hashlib.sha256(self.body).hexdigest()
 
     def sendable(self) -> Identified:
         """What may be sent.
@@ -121,6 +146,42 @@ def decide(
         )
     if final:
         work.allowed = act
+
+
+def decide_urls(
+    work: Work, client: Client, placeholder: AwsKeys, credential: str, now: datetime
+) -> None:
+    """Decide on the presigned URLs in a request that is allowed itself.
+
+    Args:
+        work: the request, with its body; gets ``embedded``.
+        client: whose policy.
+        placeholder: the keys that the request is signed with.
+        credential: the vault entry.
+        now: the time, with a time zone.
+
+    Raises:
+        AwsRefusal: one isn't understood, isn't allowed, or is worth nothing where it goes.
+    """
+    act = work.sendable()
+    check_urls(act, lambda key: client.book.find(key) is not None)
+    found = read_embedded(act, work.body or b"", placeholder, now)
+    if found is None:
+        return
+    inner = found.inner
+    decision = client.decide(_acts(inner, client, found.host, credential, ()))
+    if decision.outcome != "allow":
+        work.allowed = None
+        work.record = dataclasses.replace(
+            work.record,
+            host=found.host,
+            region=inner.region,
+            decision=decision.outcome,
+            rule=decision.rule,
+            reason=decision.reason,
+        )
+        raise AwsRefusal("AccessDenied", refused(decision))
+    work.embedded = found
 
 
 def members_in_body(model: OperationModel) -> tuple[str, ...]:

@@ -1,14 +1,18 @@
 """Presigned URLs within a request: copies between regions, which EC2 and RDS fetch for the caller.
 
 The AWS CLI and boto3 put one into the body by themselves, made with the keys that they hold, here
-the placeholder.  It must be for the same operation, and is verified and signed anew like any other.
+the placeholder.  It must be for the same operation, and is verified, decided and signed anew like
+any other.  Anywhere else such a URL would reach somebody for whom it is worth nothing, so the
+request is refused with that sentence.
 """
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from urllib.parse import quote_plus, unquote_plus, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote_plus, unquote_plus, urlsplit
 
 from keyless_sidecar.egress.aws.bodies import read_form
 from keyless_sidecar.egress.aws.endpoints import endpoints
@@ -18,9 +22,9 @@ from keyless_sidecar.egress.aws.payload import EMPTY_SHA256
 from keyless_sidecar.egress.aws.refusal import AwsRefusal
 from keyless_sidecar.egress.aws.resign import resign
 from keyless_sidecar.egress.aws.signature import parse
-from keyless_sidecar.egress.aws.verify import verify
+from keyless_sidecar.egress.aws.verify import Verified, verify
 
-__all__ = ["Embedded", "embedded_url", "resign_embedded"]
+__all__ = ["Embedded", "check_urls", "read_embedded"]
 
 _SERVICES = frozenset({"ec2", "rds", "docdb", "neptune"})
 _NAMES = ("PresignedUrl", "PreSignedUrl")
@@ -28,41 +32,49 @@ _NAMES = ("PresignedUrl", "PreSignedUrl")
 
 @dataclass(frozen=True)
 class Embedded:
-    """A body whose presigned URL is signed with the real keys.
+    """The presigned URL in a body, signed with the placeholder.
 
     Attributes:
-        body: the new body; its length and hash are others.
         inner: what the URL itself does, in the region that it is for; policy must allow it too.
+        host: where it leads.
     """
 
-    body: bytes = field(repr=False)
     inner: Identified
+    host: str
+    _verified: Verified = field(repr=False)
+
+    def signed(self, body: bytes, real: AwsKeys) -> bytes:
+        """The body with the URL signed with other keys; its length and hash are others."""
+        url = f"https://{self.host}{resign(self._verified, real).target}"
+        pairs = []
+        for pair in body.decode("ascii").split("&"):
+            name = pair.partition("=")[0]
+            pairs.append(f"{name}={quote_plus(url)}" if unquote_plus(name) in _NAMES else pair)
+        return "&".join(pairs).encode("ascii")
 
 
-def embedded_url(identified: Identified, body: bytes) -> str:
-    """The presigned URL in a request's body; empty where there is none."""
-    if identified.service in _SERVICES and any(n in identified.parameters for n in _NAMES):
-        form = read_form(body.decode("ascii"))
-        return next((form[name] for name in _NAMES if form.get(name)), "")
-    return ""
-
-
-def resign_embedded(
-    identified: Identified, body: bytes, placeholder: AwsKeys, real: AwsKeys, now: datetime
-) -> Embedded:
-    """Sign the presigned URL in a body anew.
+def read_embedded(
+    identified: Identified, body: bytes, placeholder: AwsKeys, now: datetime
+) -> Embedded | None:
+    """The presigned URL that a request has for the copy that it asks for; None without one.
 
     Args:
-        identified: the request around it, in which :func:`embedded_url` finds one.
-        body: the request's body, a form.
+        identified: the request.
+        body: its body, a form.
         placeholder: the keys that the URL must be signed with.
-        real: the keys that it will be signed with.
         now: the time, with a time zone.
 
     Raises:
         AwsRefusal: it isn't a URL for the same operation, signed with the placeholder.
     """
-    url = urlsplit(embedded_url(identified, body))
+    if identified.service not in _SERVICES:
+        return None
+    if not any(identified.parameters.get(name) for name in _NAMES):
+        return None
+    given = _in_form(body)  # the parameters don't say it: it is sensitive
+    if not given:
+        raise AwsRefusal("InvalidRequest", "The presigned URL must be in the body's form.", 400)
+    url = _split(given)
     if url.scheme != "https" or url.netloc != (url.hostname or "") or url.fragment:
         raise AwsRefusal("InvalidRequest", "The presigned URL must be a plain https URL.", 400)
     target = (url.path or "/") + (f"?{url.query}" if url.query else "")
@@ -79,14 +91,52 @@ def resign_embedded(
         raise AwsRefusal(
             "AccessDenied", f"The presigned URL is for {inner.name}, not for {identified.name}."
         )
-    resigned = resign(verify(parts, claim, placeholder, now, EMPTY_SHA256), real)
-    return Embedded(_replaced(body, f"https://{parts.host}{resigned.target}"), inner)
+    if inner.parameters.get("DestinationRegion", identified.region) != identified.region:
+        raise AwsRefusal(
+            "AccessDenied", "The presigned URL is for a copy to another region than the request."
+        )
+    known = inner.model.input_shape.members if inner.model.input_shape is not None else {}
+    if "DestinationRegion" not in known:  # RDS's URLs have it, its model doesn't
+        kept = {k: v for k, v in inner.parameters.items() if k != "DestinationRegion"}
+        inner = dataclasses.replace(inner, parameters=kept)
+    return Embedded(inner, parts.host, verify(parts, claim, placeholder, now, EMPTY_SHA256))
 
 
-def _replaced(body: bytes, url: str) -> bytes:
-    """The form with another URL."""
-    pairs = []
-    for pair in body.decode("ascii").split("&"):
-        name = pair.partition("=")[0]
-        pairs.append(f"{name}={quote_plus(url)}" if unquote_plus(name) in _NAMES else pair)
-    return "&".join(pairs).encode("ascii")
+def check_urls(identified: Identified, is_placeholder: Callable[[str], bool]) -> None:
+    """Refuse a request that hands out a URL which was presigned with a placeholder.
+
+    Args:
+        identified: the request; the URLs that :func:`read_embedded` reads are not looked at.
+        is_placeholder: whether an access key id is one of ours.
+
+    Raises:
+        AwsRefusal: a parameter is such a URL.
+    """
+    for name, value in identified.parameters.items():
+        if not value.startswith(("https://", "http://")) or "mz-" not in value.lower():
+            continue
+        if identified.service in _SERVICES and name in _NAMES:
+            continue
+        query = {key.lower(): text for key, text in parse_qsl(_split(value).query)}
+        if is_placeholder(query.get("x-amz-credential", "").partition("/")[0]):
+            raise AwsRefusal(
+                "InvalidRequest",
+                f"The parameter {name} of {identified.operation} is a presigned URL made with the "
+                "placeholder, which works in this sandbox only: whoever gets it could not use it.",
+                400,
+            )
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:
+        raise AwsRefusal("InvalidRequest", "A URL in the request is malformed.", 400) from None
+
+
+def _in_form(body: bytes) -> str:
+    try:
+        form = read_form(body.decode("ascii"))
+    except UnicodeDecodeError:
+        return ""
+    return next((form[name] for name in _NAMES if form.get(name)), "")

@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 from keyless_sidecar.egress.aws import answers
 from keyless_sidecar.egress.aws.catalog import catalog
 from keyless_sidecar.egress.aws.chunks import ChunkResigner, resign_chunks
-from keyless_sidecar.egress.aws.deciding import Work, begin, decide, wants_no_signature
+from keyless_sidecar.egress.aws.deciding import Work, begin, decide, decide_urls, wants_no_signature
 from keyless_sidecar.egress.aws.endpoints import Endpoint, endpoints
 from keyless_sidecar.egress.aws.errors import error_answer, guess_protocol
 from keyless_sidecar.egress.aws.identify import identify, protocol_of, wants_body
@@ -166,6 +166,7 @@ class AwsHandler:
         if not reads:
             verified = verify(parts, claim, binding.placeholder, self._clock())
             ask(None)
+            decide_urls(work, self._client, binding.placeholder, binding.entry, self._clock())
             return verified
         if protocol_of(parts, endpoint, self._models) == "rest":
             ask(None, final=False)
@@ -175,6 +176,7 @@ class AwsHandler:
         digest = hashlib.sha256(work.body).hexdigest()
         verified = verify(parts, claim, binding.placeholder, self._clock(), digest)
         ask(work.body)
+        decide_urls(work, self._client, binding.placeholder, binding.entry, self._clock())
         return verified
 
     async def _decide_unsigned(self, work: Work, endpoint: Endpoint, refusal: AwsRefusal) -> None:
@@ -223,7 +225,9 @@ class AwsHandler:
     def _signed(self, work: Work, verified: Verified, binding: Binding, real: AwsKeys) -> Request:
         now = self._clock()
         made = datetime.strptime(verified.claim.timestamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-        again = resign(verified, real, now if now - made > _STALE else None)
+        again = resign(
+            verified, real, now if now - made > _STALE else None, work.sign_embedded(real)
+        )
         outgoing = dataclasses.replace(
             work.request, target=again.target, headers=list(again.headers)
         )
@@ -249,7 +253,8 @@ class AwsHandler:
         real: AwsKeys | None,
     ) -> Response:
         act = work.sendable()
-        await self._client.record(work.record)
+        for record in work.records():
+            await self._client.record(record)
         response = await forward(outgoing)
         try:
             await self._client.record(

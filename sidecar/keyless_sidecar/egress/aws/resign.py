@@ -68,7 +68,7 @@ def resign(
         now: the time to sign, where the request had to wait; its own time without it.  A presigned
             URL keeps its own.
         body_sha256: hash of the body that is sent, where it isn't the one that came (see
-            ``embedded``); only for bodies whose hash stands in no header.
+            ``embedded``); the header that declares it is changed too.
     """
     claim = verified.claim
     if claim.presigned:
@@ -81,6 +81,11 @@ def resign(
         )
     if keys.session_token:
         fresh[claim.token_name] = keys.session_token
+    payload_hash = verified.payload_hash
+    if body_sha256 and verified.payload.kind in ("body", "declared"):
+        payload_hash = body_sha256
+        if verified.payload.kind == "declared":
+            fresh["x-amz-content-sha256"] = body_sha256
     signed = {
         name: value
         for name, value in verified.headers.items()
@@ -92,7 +97,7 @@ def resign(
         method=verified.parts.method,
         target=bare_target(verified.parts),
         headers=signed,
-        payload_hash=(verified.payload.kind == "body" and body_sha256) or verified.payload_hash,
+        payload_hash=payload_hash,
         timestamp=timestamp,
     )
     scope = f"{keys.access_key_id}/{timestamp[:8]}{claim.scope[8:]}"
