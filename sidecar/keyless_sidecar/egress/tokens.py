@@ -16,6 +16,7 @@ from typing import Self
 from keyless_sidecar.egress.client import Client, RequestRecord, refused
 from keyless_sidecar.egress.masking import Masks, accept_decodable
 from keyless_sidecar.egress.messages import Forward, Request, Response, values
+from keyless_sidecar.egress.overrides import override
 from keyless_sidecar.egress.paths import AmbiguousPath, readings, under
 from keyless_sidecar.egress.places import Place, Slot, find
 from keyless_sidecar.execution.destinations import BadDestination, Destination, split_pattern
@@ -129,6 +130,10 @@ class TokenHandler:
             paths = readings(request.target)
         except AmbiguousPath as error:
             return await self._refuse(request, note, "path", f"Keyless: {error}.", 400)
+        named = override(request.headers, request.target)
+        if named:
+            message = f"Keyless: {named} could change the method or path that is decided on."
+            return await self._refuse(request, note, "override", message, 400)
         found = self._find(request, paths)
         if len({binding.entry.name for binding, _ in found}) > 1:
             return await self._refuse(

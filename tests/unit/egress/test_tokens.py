@@ -456,3 +456,42 @@ def test_no_header_but_the_whole_token_is_filled(before: str, after: str) -> Non
     place, token = Place.parse("header:Authorization:Bearer"), "ghp_keyless" + "a" * 29
     slot = find(place, token, "/", [("authorization", f"{before}{token}{after}")])
     assert (slot is not None) == (before.lower() == "bearer " and not after)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["X-HTTP-Method-Override", "x-http-method", "X-Method-Override", "X_HTTP_Method_Override",
+     "X-Original-URL", "X-Rewrite-Url", "X-Original-Method"],
+)  # fmt: skip
+async def test_a_header_that_changes_the_method_or_path_is_refused(name: str) -> None:
+    world = World()
+    response = await world.handler.handle(
+        Request(
+            "POST", "https", "api.github.com", 443, "/user",
+            [("Host", "api.github.com"), (name, "DELETE"),
+             ("Authorization", f"Bearer {world.token}")],
+        ),
+        world.forward,
+    )  # fmt: skip
+    assert response.status == 400
+    said = (await response.read(999)).decode()
+    assert f"{name} could change the method or path that is decided on" in said
+    assert not world.sent
+    assert world.records[0].rule == "egress.override"
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["_method=DELETE", "a=b&_METHOD=put", "%5Fmethod=DELETE", "a=b;_method=DELETE",
+     "x-http-method-override=DELETE", "X-HTTP-Method=DELETE", "_method"],
+)  # fmt: skip
+async def test_a_parameter_that_changes_the_method_is_refused(query: str) -> None:
+    world = World()
+    response = await world.ask(f"/user?{query}", Authorization=f"Bearer {world.token}")
+    assert (response.status, world.sent) == (400, [])
+
+
+async def test_parameters_that_only_look_like_it_pass() -> None:
+    world = World()
+    response = await world.ask("/user?method=x&payment_method=_method")
+    assert (response.status, len(world.sent)) == (200, 1)

@@ -13,6 +13,7 @@ from typing import Protocol
 from urllib.parse import quote, unquote
 
 from keyless_sidecar.egress.aws.refusal import AwsRefusal
+from keyless_sidecar.egress.overrides import override
 
 __all__ = ["AwsKeys", "Parts", "canonical_query", "decoded"]
 
@@ -22,16 +23,6 @@ _QUERY = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*,;=:@/?]|%[0-9A-Fa-f]{2})*")
 _METHOD = re.compile(r"[A-Z]{1,16}")
 _BREAKS = re.compile(r"[\r\n\0]")
 _HEADER = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-#: Headers that some servers let change the method or the path.
-_OVERRIDES = frozenset(
-    {
-        "x-http-method",
-        "x-http-method-override",
-        "x-method-override",
-        "x-original-url",
-        "x-rewrite-url",
-    }
-)
 
 
 class AwsKeys(Protocol):
@@ -85,8 +76,14 @@ class Parts:
         for name, value in self.headers:
             if not _HEADER.fullmatch(name) or _BREAKS.search(value):
                 raise AwsRefusal("InvalidRequest", "A header is malformed.", 400)
-            if name.lower() in _OVERRIDES:
-                raise AwsRefusal("InvalidRequest", f"The header {name} is not let through.", 400)
+        named = override(self.headers, self.target)
+        if named:
+            raise AwsRefusal(
+                "InvalidRequest",
+                f"{named} is not let through: it could change the method or path that is decided "
+                "on.",
+                400,
+            )
         if self.all("host") not in ([], [self.host]):
             raise AwsRefusal(
                 "InvalidRequest", "The Host header is not the host that the request goes to.", 400
