@@ -152,6 +152,7 @@ class Ways:
                 token=token,
                 allow_tunnels=tunnels,
                 trust=self._trust,
+                told=client.notes,
             )
 
         return way_out

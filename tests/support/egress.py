@@ -129,6 +129,7 @@ class Egress:
         def take() -> str:
             told = "\n".join(self._proxy.notes())
             self._proxy.refused.clear()
+            self._client.told.clear()
             return told
 
         return self.in_loop(take)
@@ -165,7 +166,7 @@ class Egress:
         self.records.append(record)
 
     def _handlers(self) -> list[Handler]:
-        client = Client(
+        client = self._client = Client(
             self._tool,
             self._policy,
             self.book,
@@ -200,6 +201,7 @@ class Egress:
             authority=authority,
             upstreams=self._upstreams,
             resolver=_nothing_else,
+            told=self._client.notes,
         )
         self._proxy = proxy
         await proxy.start()

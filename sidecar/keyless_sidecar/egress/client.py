@@ -6,6 +6,7 @@ Made by whoever opens an egress proxy for a tool; `tokens` and `aws.handler` tak
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Any, Literal
 
@@ -13,9 +14,13 @@ from keyless_sidecar.egress.messages import EgressError
 from keyless_sidecar.placeholders import PlaceholderBook
 from keyless_sidecar.policy.acts import Act, Decision, Policy
 from keyless_sidecar.policy.acts_from import decide_all
+from keyless_sidecar.printable import printable
 from keyless_sidecar.vault import Entry, VaultError
 
 __all__ = ["Client", "Record", "RequestRecord", "Unrecorded", "refused"]
+
+#: Different refusals that are told; the audit has all.
+_MOST_TOLD = 16
 
 
 class Unrecorded(EgressError):
@@ -67,6 +72,7 @@ class Client:
         write: writes to the audit, and returns once that is on disk.
         allow_operations: ``service:Operation`` that a person named for the tool.
         facts: further facts of each act (``cell_hash``, ``execution_count``).
+        told: sentences on what was refused, for the result's notes, and how often each.
     """
 
     tool: str
@@ -76,10 +82,24 @@ class Client:
     write: Record
     allow_operations: Collection[str] = ()
     facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    told: Counter[str] = dataclasses.field(default_factory=Counter)
 
     def decide(self, acts: Iterable[Act]) -> Decision:
         """The strictest decision on everything that a request does."""
         return decide_all(self.policy, acts)
+
+    def tell(self, record: RequestRecord, message: str) -> None:
+        """Keep a refusal for the result's notes: programs such as git print a status at most."""
+        what = f"{record.method} {record.host}{record.path[:100]}"
+        sentence = f"request refused: {printable(what)}: {message.removeprefix('Keyless: ')}"
+        if sentence in self.told or len(self.told) < _MOST_TOLD:
+            self.told[sentence] += 1
+
+    def notes(self) -> list[str]:
+        """A sentence for each refusal that was told."""
+        return [
+            text + (f" ({count} times)" if count > 1 else "") for text, count in self.told.items()
+        ]
 
     async def record(self, record: RequestRecord) -> None:
         """Write to the audit.

@@ -214,7 +214,7 @@ class Conversation:
 
 def refusal(error: EgressError) -> Response:
     """The plain answer to an error."""
-    return Response.of(error.status, f"{error}\n".encode())
+    return Response.of(error.status, f"{error}\n".encode(), said=str(error))
 
 
 async def say(link: Link, error: EgressError) -> None:

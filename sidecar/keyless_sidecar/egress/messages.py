@@ -18,12 +18,15 @@ from __future__ import annotations
 
 import dataclasses
 import http
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import Literal, Protocol, Self
 
 from keyless_sidecar.execution.destinations import Destination
 
 Headers = list[tuple[str, str]]
+#: Characters of a sentence in a status line; libraries cap the line.
+_MOST_SAID = 180
 Scheme = Literal["http", "https"]
 
 
@@ -171,9 +174,19 @@ class Response:
         body: bytes,
         content_type: str = "text/plain; charset=utf-8",
         headers: Iterable[tuple[str, str]] = (),
+        said: str = "",
     ) -> Response:
-        """An answer that is made here."""
-        reason = http.HTTPStatus(status).phrase
+        """An answer that is made here.
+
+        Args:
+            status: of it.
+            body: all of it.
+            content_type: of the body.
+            headers: further ones.
+            said: a sentence for the status line, which is all that some programs print of an
+                answer; the status's usual phrase without it.
+        """
+        reason = phrase(said) or http.HTTPStatus(status).phrase
         return cls(
             status, reason, [("Content-Type", content_type), *headers], len(body), Whole(body)
         )
@@ -218,6 +231,20 @@ class Handler(Protocol):
         Raises:
             EgressError: answered with its status and sentence.
         """
+
+
+def phrase(sentence: str) -> str:
+    """A sentence as a status line can hold it: one line of plain ASCII, its end kept if cut."""
+    line = " ".join(re.sub("[^\x20-\x7e]", lambda found: _ascii(found[0]), sentence).split())
+    if len(line) <= _MOST_SAID:
+        return line
+    rule = re.search(r" \(rule [^()]{1,80}\)\.?$", line)
+    end = rule[0] if rule else ""
+    return f"{line[: _MOST_SAID - len(end) - 3]}...{end}"
+
+
+def _ascii(character: str) -> str:
+    return " " if character.isspace() else "?"
 
 
 def values(headers: Sequence[tuple[str, str]], name: str) -> list[str]:

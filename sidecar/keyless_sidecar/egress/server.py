@@ -16,7 +16,7 @@ import logging
 import socket
 import ssl
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from keyless_sidecar.egress import addressing, http1
 from keyless_sidecar.egress.authority import Authority
@@ -56,6 +56,7 @@ class EgressProxy:
         pool: idle connections to real servers, to share them between commands.
         limits: how long real servers may take.
         patience: what a tool may cost.
+        told: gives the handlers' sentences on refused requests, for the notes.
 
     Raises:
         BadDestination: an upstream's URL doesn't parse.
@@ -77,6 +78,7 @@ class EgressProxy:
         pool: Pool | None = None,
         limits: Limits | None = None,
         patience: Patience | None = None,
+        told: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         self._listener = listener
         self._handlers = tuple(handlers)
@@ -88,6 +90,8 @@ class EgressProxy:
         self._token = token
         self._allow_tunnels = allow_tunnels
         self._patience = patience or Patience()
+        self._told = told
+        self._why: dict[str, str] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         #: Refused destinations and how often.
@@ -112,11 +116,13 @@ class EgressProxy:
         self._forwarder.close()
 
     def notes(self) -> list[str]:
-        """A sentence for each refused destination."""
+        """A sentence for each refused destination and request."""
         return [
-            f"egress refused: {name}" + (f" ({count} times)" if count > 1 else "")
+            f"egress refused: {name}"
+            + (f" ({count} times)" if count > 1 else "")
+            + (f": it {self._why[name]}" if name in self._why else "")
             for name, count in self.refused.items()
-        ]
+        ] + list(self._told())
 
     def _accept(self, link: Link) -> None:
         if len(self._tasks) >= self._limit:
@@ -206,8 +212,8 @@ class EgressProxy:
     async def _forward(self, request: Request) -> Response:
         try:
             return await self._forwarder(request)
-        except DestinationRefused:
-            self._count(request.destination)
+        except DestinationRefused as error:
+            self._count(request.destination, error)
             raise
 
     def _claimant(self, destination: Destination) -> Handler | None:
@@ -221,21 +227,24 @@ class EgressProxy:
                     f"Keyless: {destination} is not among the hosts that this tool has "
                     "a credential for."
                 )
-        except DestinationRefused:
-            self._count(destination)
+        except DestinationRefused as error:
+            self._count(destination, error)
             raise
 
-    def _count(self, destination: Destination) -> None:
+    def _count(self, destination: Destination, error: DestinationRefused) -> None:
         name = str(destination)
-        known = name in self.refused or len(self.refused) < MAX_NAMED
-        self.refused[name if known else "further destinations"] += 1
+        if name in self.refused or len(self.refused) < MAX_NAMED:
+            self._why.setdefault(name, str(error).removeprefix(f"Keyless: {name} "))
+        else:
+            name = "further destinations"
+        self.refused[name] += 1
 
     async def _tunnel(self, link: Link, destination: Destination) -> None:
         try:
             other = await self._forwarder.tunnel(destination)
         except EgressError as error:
             if isinstance(error, DestinationRefused):
-                self._count(destination)
+                self._count(destination, error)
             await say(link, error)
             return
         try:

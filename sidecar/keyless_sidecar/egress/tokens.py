@@ -156,6 +156,7 @@ class TokenHandler:
         )
         if decision.outcome != "allow":
             await self._client.record(note)
+            self._client.tell(note, refused(decision))
             return _answer(request, refused(decision), decision.rule)
         if not found:
             return await self._send(request, forward, note, Masks({}))
@@ -238,6 +239,8 @@ class TokenHandler:
         await self._client.record(
             dataclasses.replace(note, decision="refused", rule=f"egress.{rule}", reason=message)
         )
+        message = f"{message.rstrip('.')} (rule egress.{rule})."
+        self._client.tell(note, message)
         return _answer(request, message, f"egress.{rule}", status)
 
 
@@ -254,8 +257,8 @@ def _secret(entry: Entry) -> str:
 
 
 def _answer(request: Request, message: str, rule: str, status: int = 403) -> Response:
-    """A refusal, in JSON where the client asks for it."""
+    """A refusal, in JSON where the client asks for it; the status line says why, too."""
     if any("json" in accepted.lower() for accepted in values(request.headers, "accept")):
         body = json.dumps({"message": message, "rule": rule}).encode()
-        return Response.of(status, body, "application/json")
-    return Response.of(status, message.encode() + b"\n")
+        return Response.of(status, body, "application/json", said=message)
+    return Response.of(status, message.encode() + b"\n", said=message)

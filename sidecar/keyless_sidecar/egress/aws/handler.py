@@ -272,6 +272,8 @@ class AwsHandler:
                 record, decision="refused", rule=f"egress.{refusal.code}", reason=refusal.message
             )
         await self._client.record(dataclasses.replace(record, status=refusal.status))
+        if work.request.method == "HEAD":  # its answer has no body to say why in
+            self._client.tell(record, refusal.message)
         return self._answer(work, refusal)
 
     def _answer(self, work: Work, refusal: AwsRefusal) -> Response:

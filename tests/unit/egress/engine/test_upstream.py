@@ -227,7 +227,10 @@ async def test_names_that_lead_inside_are_refused(address: str) -> None:
         head, body = await client.answer()
         assert head.startswith(b"HTTP/1.1 403 ")
         assert b"not public" in body
-        assert stage.proxy.notes() == ["egress refused: api.example:443"]
+        assert b" 403 Keyless: api.example:443 resolves to an address that is not public." in head
+        assert stage.proxy.notes() == [
+            "egress refused: api.example:443: it resolves to an address that is not public."
+        ]
 
 
 async def test_a_name_is_resolved_once() -> None:
