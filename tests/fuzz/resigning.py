@@ -72,7 +72,7 @@ def check(pair: Pair, sender: Sender) -> str:
     body = pair.body
     embedded = read_embedded(found, body, placeholder, NOW)
     if embedded is not None:
-        body = embedded.signed(body, real)
+        body, _ = embedded.signed(body, real)
     assert body == pair.real_body
     resigned = resign(verified, real, body_sha256=hashlib.sha256(body).hexdigest())
     assert resigned.target == pair.real.target, (resigned.target, pair.real.target)

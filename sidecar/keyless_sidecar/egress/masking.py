@@ -22,8 +22,14 @@ __all__ = ["Masks", "Stream", "accept_decodable", "variants"]
 _CHECKSUMS = ("content-md5", "digest", "content-digest", "repr-digest")
 
 
-def variants(real: str, placeholder: str) -> dict[bytes, bytes]:
-    """The ways in which servers write a value, each with the placeholder written alike."""
+def variants(real: str, placeholder: str, dumps: bool = False) -> dict[bytes, bytes]:
+    """The ways in which servers write a value, each with the placeholder written alike.
+
+    Args:
+        real: the value.
+        placeholder: what stands for it.
+        dumps: byte by byte too, as AWS's errors show what was signed (``41 4b 49``).
+    """
     found: dict[bytes, bytes] = {}
     for write in (
         _plain,
@@ -34,6 +40,7 @@ def variants(real: str, placeholder: str) -> dict[bytes, bytes]:
         _json,
         _json_all,
         _xml,
+        *((_dump, _dump_upper) if dumps else ()),
     ):
         found.setdefault(write(real).encode(), write(placeholder).encode())
     return found
@@ -72,6 +79,14 @@ def _xml(text: str) -> str:
     for character, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ('"', "&quot;")):
         text = text.replace(character, entity)
     return text
+
+
+def _dump(text: str) -> str:
+    return text.encode().hex(" ")
+
+
+def _dump_upper(text: str) -> str:
+    return _dump(text).upper()
 
 
 class Stream:
@@ -138,13 +153,14 @@ class Masks:
     Args:
         values: real value → placeholder; both are also looked for as servers write them in URLs,
             JSON and XML.
+        dumps: and as a row of bytes.
     """
 
-    def __init__(self, values: Mapping[str, str]) -> None:
+    def __init__(self, values: Mapping[str, str], *, dumps: bool = False) -> None:
         self._pairs: dict[bytes, bytes] = {}
         for real, placeholder in values.items():
             if real and real != placeholder:
-                self._pairs |= variants(real, placeholder)
+                self._pairs |= variants(real, placeholder, dumps)
 
     def __repr__(self) -> str:
         return f"Masks({len(self._pairs)} values)"

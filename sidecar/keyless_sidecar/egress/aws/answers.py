@@ -6,7 +6,8 @@ Called by `handler` with the answer's head just received.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Self
 
 from keyless_sidecar.egress.aws.capture import MAX_ANSWER, CaptureError, rewrite
@@ -56,6 +57,7 @@ async def safe(
     book: PlaceholderBook,
     binding: Binding,
     real: AwsKeys | None,
+    signatures: Mapping[str, str] = MappingProxyType({}),
 ) -> Response:
     """The answer as the tool may see it; closes the one that came where it raises.
 
@@ -65,18 +67,20 @@ async def safe(
         book: takes what is captured.
         binding: with which the request was signed.
         real: the keys that were used; None for an unsigned request.
+        signatures: those that went out, and the tool's own, which stood in their place.
 
     Raises:
         AwsRefusal: credentials are in it that can't be taken out.
         UpstreamFailed: it can't be looked into.
     """
-    echoes = _echoes(binding, real) if real is not None else {}
+    echoes = _echoes(binding, real) | dict(signatures) if real is not None else {}
     try:
         if streams(act) and response.status < 300:
             return _streamed(response, echoes)
         if must_read(act) and response.status < 300 and not response.bodiless:
             response = await _captured(act, response, book, binding)
-        return Masks(echoes).apply(response)
+        # What AWS writes of a signature that it refuses holds all that was signed, dumped too.
+        return Masks(echoes, dumps=response.status >= 400).apply(response)
     except BaseException:
         await response.close()
         raise

@@ -42,6 +42,7 @@ class Work:
         act: what it does, allowed or not.
         body: where it was read.
         embedded: the presigned URL in it, allowed as well.
+        signatures: made with the real keys → the tool's, in whose place they went out.
     """
 
     request: Request
@@ -52,6 +53,7 @@ class Work:
     allowed: Identified | None = None
     body: bytes | None = None
     embedded: Embedded | None = None
+    signatures: dict[str, str] = dataclasses.field(default_factory=dict, repr=False)
 
     def records(self) -> list[RequestRecord]:
         """What the audit gets before it is sent: one for each request that AWS will answer."""
@@ -70,7 +72,8 @@ class Work:
         """Sign the presigned URL with the real keys; the new body's hash, empty without a URL."""
         if self.embedded is None or self.body is None:
             return ""
-        self.body = self.embedded.signed(self.body, real)
+        self.body, made = self.embedded.signed(self.body, real)
+        self.signatures[made] = self.embedded.signature
         return hashlib.sha256(self.body).hexdigest()
 
     def sendable(self) -> Identified:

@@ -43,14 +43,20 @@ class Embedded:
     host: str
     _verified: Verified = field(repr=False)
 
-    def signed(self, body: bytes, real: AwsKeys) -> bytes:
-        """The body with the URL signed with other keys; its length and hash are others."""
-        url = f"https://{self.host}{resign(self._verified, real).target}"
+    @property
+    def signature(self) -> str:
+        """That of the URL as it came."""
+        return self._verified.claim.signature
+
+    def signed(self, body: bytes, real: AwsKeys) -> tuple[bytes, str]:
+        """The body with the URL signed with other keys (length and hash change); its signature."""
+        made = resign(self._verified, real)
+        url = f"https://{self.host}{made.target}"
         pairs = []
         for pair in body.decode("ascii").split("&"):
             name = pair.partition("=")[0]
             pairs.append(f"{name}={quote_plus(url)}" if unquote_plus(name) in _NAMES else pair)
-        return "&".join(pairs).encode("ascii")
+        return "&".join(pairs).encode("ascii"), made.signature
 
 
 def read_embedded(

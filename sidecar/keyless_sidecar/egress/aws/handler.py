@@ -228,6 +228,7 @@ class AwsHandler:
         again = resign(
             verified, real, now if now - made > _STALE else None, work.sign_embedded(real)
         )
+        work.signatures[again.signature] = verified.claim.signature
         outgoing = dataclasses.replace(
             work.request, target=again.target, headers=list(again.headers)
         )
@@ -263,7 +264,8 @@ class AwsHandler:
         except BaseException:
             await response.close()
             raise
-        return await answers.safe(act, response, self._client.book, binding, real)
+        book = self._client.book
+        return await answers.safe(act, response, book, binding, real, work.signatures)
 
     async def _refuse(self, work: Work, refusal: AwsRefusal) -> Response:
         record = work.record

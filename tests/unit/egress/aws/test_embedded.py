@@ -52,7 +52,7 @@ def test_it_is_signed_anew() -> None:
     outer, body = request(url())
     made = read_embedded(outer, body, PLACEHOLDER, NOW)
     assert made is not None
-    sent = made.signed(body, REAL).decode()
+    sent = made.signed(body, REAL)[0].decode()
     inner = parse_qs(sent)["PresignedUrl"][0]
     assert inner == url(keys=REAL)
     assert PLACEHOLDER.access_key_id not in sent
