@@ -20,7 +20,7 @@ SUPPORT = Path(__file__).parent.parent / "support"
 def world() -> Iterator[Stage]:
     """Private folders, canaries, a local AWS and the attacker's listener."""
     with stage() as made:
-        made.configure(tools(made))
+        made.configure(tools(made) | placeholder_tools(made))
         yield made
 
 
@@ -30,6 +30,15 @@ def tools(world: Stage) -> dict[str, Path]:
     shared = probe_folder() / "leaky_tool.py"
     if shared.is_file():
         found["rt-leaky"] = world.tool("rt-leaky", shared)
+    return found
+
+
+def placeholder_tools(world: Stage) -> dict[str, Path]:
+    """Tools whose requests go by proxy; one tells all that it holds."""
+    found = {"curl": Path("/usr/bin/curl")}
+    shared = probe_folder() / "leaky_tool.py"
+    if shared.is_file():
+        found["rt-placeholder"] = world.tool("rt-placeholder", shared)
     return found
 
 

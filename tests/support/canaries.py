@@ -25,6 +25,8 @@ class Canaries:
         repr=False,
     )
     key: str = field(default_factory=canary, repr=False)
+    #: Goes by proxy to one host.
+    api: str = field(default_factory=canary, repr=False)
     #: In the server's environment.
     server: str = field(default_factory=canary, repr=False)
     #: In the person's ~/.aws/credentials.

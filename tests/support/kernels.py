@@ -25,13 +25,21 @@ from botocore.credentials import Credentials
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 from tests.support.canaries import Canaries
+from tests.support.echo import Echo
 from tests.support.policies import write_policy
+from tests.support.web import serving
 
 from keyless.localaws.principals import Principal
 from keyless.localaws.server import LocalAws
 
 #: The user that sandboxed processes have on the host.
 SANDBOX_UID = 61000 if os.geteuid() == 0 else os.geteuid()
+
+#: A host whose server gives back what it is sent.
+ECHO_HOST = "echo.example.com"
+#: Tools that hold placeholders; the other declared ones hold their secret.
+PLACEHOLDERS = ("curl", "rt-placeholder")
+VARIABLES = {"leaky": "LEAKY_SECRET"}
 
 
 @dataclass
@@ -132,8 +140,14 @@ class Listener:
 class Stage:
     """One private world; made by :func:`stage`."""
 
-    def __init__(self, home: Path, aws: LocalAws, listener: Listener) -> None:
+    def __init__(
+        self, home: Path, aws: LocalAws, listener: Listener, echo: int, echoed: list[str]
+    ) -> None:
         self.home = home
+        #: Port of a server that gives back what it is sent; it stands in for :data:`ECHO_HOST`.
+        self.echo = echo
+        #: The credentials that it was sent.
+        self.echoed = echoed
         self.aws = aws
         self.listener = listener
         self.canaries = Canaries()
@@ -179,27 +193,32 @@ class Stage:
         return [
             {"name": "loot", "kind": "token", "fields": {"value": self.canaries.leaky},
              "tools": tools},
+            {"name": "api", "kind": "token", "fields": {"value": self.canaries.api},
+             "tools": ["curl", "rt-placeholder"], "hosts": [ECHO_HOST]},
             {"name": "cloud", "kind": "aws", "fields": key | {"region": self.aws.region},
              "tools": ["aws"]},
         ]  # fmt: skip
 
     def configure(self, tools: dict[str, Path]) -> None:
         """Write ``jupyter_keyless_config.py`` with some leaky tools beside ``aws``."""
-        variable = {"leaky": "LEAKY_SECRET", "rt-leaky": "RT_SECRET"}
         declared = {
             name: {
                 "path": str(path),
-                "delivery": "env",
-                "secret_env": {variable[name]: "token:value"},
+                "delivery": "proxy" if name in PLACEHOLDERS else "env",
+                "secret_env": {VARIABLES.get(name, "RT_SECRET"): "token:value"},
                 "environment": {"PYTHONDONTWRITEBYTECODE": "1"},
             }
             for name, path in tools.items()
+        }
+        upstreams = {
+            "*.amazonaws.com": self.aws.endpoint,
+            ECHO_HOST: f"http://127.0.0.1:{self.echo}",
         }
         write_policy(self.home / "config" / "keyless" / "policy.cedar")
         (self.home / "config" / "jupyter_keyless_config.py").write_text(
             f"c.Confinement.minimum = {os.environ.get('KEYLESS_TEST_LEVEL', 'namespaces')!r}\n"
             f"c.Tools.declared = {declared!r}\n"
-            f"c.Egress.upstreams = {{'*.amazonaws.com': {self.aws.endpoint!r}}}\n"
+            f"c.Egress.upstreams = {upstreams!r}\n"
         )
 
 
@@ -212,8 +231,10 @@ def stage() -> Iterator[Stage]:
         (home / name).mkdir(mode=0o700)
     listener = Listener()
     try:
-        with LocalAws(bucket="rt-bucket") as aws:
-            world = Stage(home, aws, listener)
+        seen: list[str] = []
+        echo = type("Server", (Echo,), {"seen": seen})
+        with LocalAws(bucket="rt-bucket") as aws, serving(echo) as port:
+            world = Stage(home, aws, listener, port, seen)
             _let_in(aws, world.canaries)
             furnish(world)
             yield world

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.support.kernels import Session, Stage, sidecar_pid
+from tests.support.kernels import ECHO_HOST, Session, Stage, sidecar_pid
 from tests.support.unprotected import naive_socket
 
 #: A value that a vault must refuse; the probe C13 looks for it.
@@ -96,6 +96,21 @@ def title(source: str) -> str:
     """What a probe does: the second line of its docstring."""
     lines = source.splitlines()
     return lines[1].strip() if len(lines) > 1 else ""
+
+
+def placeholder_hints(session: Session) -> dict[str, Any]:
+    """What an attacker may know where tools hold placeholders, the placeholder itself included."""
+    told = session.run(
+        "from keyless import secure_exec; print(secure_exec('rt-placeholder', ['plain']).stdout)"
+    )
+    found = re.search(r"token=(\S+)", told.text)
+    if found is None:
+        raise RuntimeError(f"the tool doesn't tell its placeholder: {told.text} {told.error}")
+    return {
+        "leaky": "rt-placeholder",
+        "placeholder": found[1],
+        "allowed_echo_url": f"https://{ECHO_HOST}/",
+    }
 
 
 def product_hints(world: Stage, session: Session) -> dict[str, Any]:
