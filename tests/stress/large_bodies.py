@@ -100,8 +100,9 @@ def _both_ways(sidecar: Sidecar, store: Store, size: int, wanted: str, cli: str)
         with Peak(sidecar) as peak:
             done = sidecar.run("s3", "cp", "--no-progress", *words, tool="aws", timeout=7200)
         took, moved = time.monotonic() - began, store.took()
-        if done.finished.exit_code:
-            return [f"{cli} {way}: {done.stdout}{done.stderr} {store.refused}"]
+        if done.finished.exit_code or done.finished.notes:
+            said = f"{done.stdout}{done.stderr} {done.finished.notes} {store.refused}"
+            return [f"{cli} {way}: {said}"]
         if way == "up":
             same = (store.size("/bucket/large"), store.digest("/bucket/large")) == (size, wanted)
             (sidecar.workspace / "up").unlink()

@@ -96,6 +96,15 @@ def test_a_bomb_is_reported_as_unchecked(tmp_path: Path) -> None:
     assert scan(tmp_path, b"x\x9c " * 100, max_attempts=50) == {"unchecked-content": 1}
 
 
+def test_a_large_file_of_random_bytes_is_looked_at_whole(tmp_path: Path) -> None:
+    """Every 16 KiB of it begin like zlib: that is no reason to withhold it."""
+    data = (FILLER + b"x\x9c") * 40
+    begins = sum(data.count(magic) for magic in (b"x\x01", b"x\x5e", b"x\x9c", b"x\xda"))
+    assert begins > 500
+    assert scan(tmp_path, data, max_attempts=10) == {}
+    assert scan(tmp_path, data + TOKEN, max_attempts=10) == {"token": 1}
+
+
 def test_descriptor_position_is_not_used(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_bytes(TOKEN)

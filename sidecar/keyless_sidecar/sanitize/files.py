@@ -26,6 +26,8 @@ _MAGIC = re.compile(
     re.DOTALL,
 )
 _OVERLAP = 32
+#: Bytes for which one more attempt is allowed: random data begin like zlib every 16 KiB.
+_ATTEMPT = 4096
 _MEMORY = 128 << 20
 
 
@@ -61,7 +63,8 @@ def scan_file(
     label `unchecked-content` is in the result as well: the caller must withhold the file.
 
     Parameters: `fd`, open for reading; `max_unpacked`, bytes to unpack at most; `max_attempts`,
-    places at most at which unpacking is tried; `detect`, count unregistered credentials too.
+    places at most at which unpacking is tried, beside one for each 4 KiB; `detect`, count
+    unregistered credentials too.
     Errors: OSError when reading fails.
     """
     search = _Search(patterns, detect, max_unpacked, max_attempts)
@@ -69,6 +72,7 @@ def scan_file(
     offset = 0
     while not search.spent and (block := os.pread(fd, _BLOCK, offset)):
         offset += len(block)
+        search.attempts += len(block) // _ATTEMPT
         content.feed(block)
     content.finish()
     if search.spent:
@@ -107,7 +111,7 @@ class _Content:
             if self._search.spent:
                 break
             packed = _Packed(match[0], self._search, self._depth - 1)
-            if packed.feed(text[match.start() :]):
+            if packed.feed(memoryview(text)[match.start() :]):
                 self._packed.append(packed)
         self._before = text[-_OVERLAP:]
 
@@ -117,7 +121,8 @@ class _Packed:
 
     def __init__(self, magic: bytes, search: _Search, depth: int):
         self._search = search
-        self._content = _Content(search, depth)
+        self._depth = depth
+        self._unpacked: _Content | None = None  # made late: most attempts come to nothing
         self._skip = 0  # bytes of a header that is no part of the compressed stream
         self._inflater: zlib._Decompress | bz2.BZ2Decompressor | lzma.LZMADecompressor
         if magic.startswith(b"PK"):
@@ -131,7 +136,13 @@ class _Packed:
         else:
             self._inflater = zlib.decompressobj(47)
 
-    def feed(self, block: bytes) -> bool:
+    @property
+    def _content(self) -> _Content:
+        if self._unpacked is None:
+            self._unpacked = _Content(self._search, self._depth)
+        return self._unpacked
+
+    def feed(self, block: bytes | memoryview) -> bool:
         """Unpack the next block; False when the stream has ended, or isn't one."""
         data, self._skip = block[self._skip :], max(0, self._skip - len(block))
         try:
@@ -149,9 +160,10 @@ class _Packed:
         return False
 
     def finish(self) -> None:
-        self._content.finish()
+        if self._unpacked is not None:
+            self._unpacked.finish()
 
-    def _unpack(self, data: bytes) -> Iterator[bytes]:
+    def _unpack(self, data: bytes | memoryview) -> Iterator[bytes]:
         inflater = self._inflater
         while not inflater.eof:
             piece = inflater.decompress(data, _BLOCK)
