@@ -9,6 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 AWS_READY := .venv-aws/.ready
 WORKERS ?= 2
+LARGE_MIB ?= 5120
 
 .PHONY: packages demo test lint attacks fuzz fuzz-frames stress bench docs lock clean setup
 .DEFAULT_GOAL := help
@@ -73,12 +74,13 @@ fuzz: setup
 fuzz-frames: setup
 	@$(BIN)/python -m tests.fuzz.bulk
 
-# About half an hour: see tests/stress/README.md for what each does and takes.
+# About an hour: see tests/stress/README.md for what each does and takes.
 stress: setup
 	@$(BIN)/python tests/stress/footprint.py
 	@$(BIN)/python tests/stress/crowd.py
 	@$(BIN)/python tests/stress/kills.py
 	@$(BIN)/python tests/stress/restarts.py
+	@$(BIN)/python tests/stress/large_bodies.py --size $(LARGE_MIB)
 
 bench: setup
 	$(BIN)/python benchmarks/secured_call.py --output build/bench
