@@ -6,6 +6,7 @@ import base64
 import hashlib
 import importlib.util
 import random
+import re
 import string
 import sys
 from pathlib import Path
@@ -99,6 +100,60 @@ def test_output_does_not_depend_on_the_pieces(data: bytes, seed: int, most: int)
         at += size
     out += stream.finish()
     assert out == clean(data)
+
+
+_REDACTION = re.compile(rb"(\[redacted:[a-z-]+\])")
+_NO_LETTERS = bytes(c for c in range(256) if c not in LETTERS.encode())
+
+
+def shows_no_more(out: bytes, plain: bytes, most: int) -> bool:
+    """Whether `out` is `plain`, but for `most` letters and digits in front of a replacement."""
+    expected = b"".join(
+        rb"([\s\S]*?)" + re.escape(part) if number % 2 else re.escape(part)
+        for number, part in enumerate(_REDACTION.split(plain))
+    )
+    match = re.fullmatch(expected, out)
+    return match is not None and all(
+        len(shown.translate(None, _NO_LETTERS)) <= most for shown in match.groups()
+    )
+
+
+@pytest.mark.parametrize("form", forms.FORMS)
+@pytest.mark.parametrize("secret", [TOKEN, AWS], ids=["token", "aws"])
+def test_a_slow_writer_gets_no_more_than_a_prompt_through(form: str, secret: bytes) -> None:
+    text = b"before: " + forms.FORMS[form](secret) + b" <- after\n"
+    for size in (1, 2, 3, 7):
+        stream, out = StreamSanitizer(PATTERNS), b""
+        for at in range(0, len(text), size):
+            out += stream.feed(text[at : at + size]) + stream.show_held(4)
+        out += stream.finish()
+        assert not forms.recoverable(out, secret)
+        assert shows_no_more(out, clean(text), 4)
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=streams, seed=st.integers(0, 1 << 32), most=st.sampled_from([1, 3, 20, 200]))
+def test_shown_prompts_change_nothing_else(data: bytes, seed: int, most: int) -> None:
+    rand = random.Random(seed)
+    stream = StreamSanitizer(PATTERNS)
+    out, at = b"", 0
+    while at < len(data):
+        size = rand.randint(1, most)
+        out += stream.feed(data[at : at + size])
+        assert stream.held <= HOLD_BOUND
+        if rand.random() < 0.5:
+            out += stream.show_held(4)
+            assert stream.show_held(4) == b""
+        at += size
+    assert shows_no_more(out + stream.finish(), clean(data), 4)
+
+
+def test_a_prompt_is_seen_whole() -> None:
+    for prompt in (b"shop=> ", b"password for C: ", b"name? ", b"(Pdb) ", b"CAN", b"C-A-N-A: "):
+        stream = StreamSanitizer(PATTERNS)
+        assert stream.feed(prompt) + stream.show_held(4) == prompt
+    stream = StreamSanitizer(PATTERNS)
+    assert stream.feed(b"CANARY") + stream.show_held(4) == b""
 
 
 @settings(max_examples=300, deadline=None)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from .detection import Detection, DetectorState, masked
 from .dumps import may_hold_dump, read_dump, unfinished_line
+from .forms import LETTERS_NOISE
 from .index import Scan
 from .packed import LONGEST_RUN, Search, find_packed, run_end
 from .patterns import Patterns
@@ -44,6 +45,7 @@ class StreamSanitizer:
         self._before = b""  # the byte in front of what is held
         self._covered = 0  # how much of what is held belongs to a span that is replaced already
         self._state = DetectorState()
+        self._shown = 0  # how much of what is held went out already (see `show_held`)
         self._packed_run = False  # a run over the bound goes on at the start of what is held
         self.redactions: dict[str, int] = {}
 
@@ -79,12 +81,28 @@ class StreamSanitizer:
                 if size - start <= SPAN:
                     cut = min(cut, start)
                     break
+        cut, shown = self._beyond_shown(cut), self._shown
+        self._shown = 0 if cut else shown
         if cut == size:
             self._held, self._before = b"", buffer[-1:]
-            return buffer
+            return buffer[shown:]
         self._held = buffer[cut:]
         self._before = buffer[cut - 1 : cut] if cut else self._before
-        return buffer[:cut]
+        return buffer[shown:cut]
+
+    def show_held(self, most: int) -> bytes:
+        """Return what is held back, if it has at most `most` letters and digits.
+
+        For a prompt whose last letters may begin a secret. They stay in the search, and the rest of
+        a secret is replaced as ever: `most` of its characters may be seen, which is less than the
+        search takes for a part of it anyway.
+        """
+        if self._covered or self._packed_run or self._state.active or masked(self._held):
+            return b""
+        if len(self._held.translate(None, LETTERS_NOISE)) > most:
+            return b""
+        shown, self._shown = self._shown, len(self._held)
+        return self._held[shown:]
 
     def finish(self) -> bytes:
         """End the stream; return what was held back."""
@@ -118,15 +136,20 @@ class StreamSanitizer:
             marks += [(found.start, found.end, found.label) for found in detection.found]
             unsafe += [(found.whole, found.start + 1) for found in detection.found]
             cut = min(cut, detection.hold)
-        cut = len(buffer) if final else _safe(cut, unsafe)
+        cut = len(buffer) if final else self._beyond_shown(_safe(cut, unsafe))
         if detection is not None:
             self._state = detection.state_at(cut)
         if 0 <= goes_on < cut:
             self._packed_run = True
         out = self._emit(buffer, cut, marks)
+        self._shown = 0 if cut or final else self._shown
         self._held = buffer[cut:]
         self._before = buffer[cut - 1 : cut] if cut else self._before
         return out
+
+    def _beyond_shown(self, cut: int) -> int:
+        """Where to cut: not inside of what was shown already, so that its rest can be replaced."""
+        return cut if cut >= self._shown else 0
 
     def _look(
         self,
@@ -185,7 +208,9 @@ class StreamSanitizer:
     def _emit(self, buffer: bytes, cut: int, marks: list[Mark]) -> bytes:
         """The output for buffer[:cut]. Marks that overlap are one replacement."""
         out = []
-        end = self._covered
+        shown = self._shown if cut else 0
+        marks = [(max(start, shown), stop, label) for start, stop, label in marks if stop > shown]
+        end = max(self._covered, shown)
         for start, stop, label in sorted(marks):
             if start >= cut:
                 break

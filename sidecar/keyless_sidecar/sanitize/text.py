@@ -12,6 +12,10 @@ from .patterns import Patterns
 from .stream import StreamSanitizer
 from .terminal import TerminalFilter
 
+#: Letters and digits of a prompt that may turn out to have begun a secret: half of the shortest
+#: part of one that is replaced by itself.
+_MOST_SHOWN = 4
+
 
 class TextStream:
     """Turns one output stream into sanitized, valid text. Owned by the task that reads the stream.
@@ -42,6 +46,10 @@ class TextStream:
     def feed(self, data: bytes) -> str:
         """Take the next bytes of the stream; return the text that may be shown now."""
         return self._decode(self._sanitizer.feed(self._terminal.feed(self._guard.feed(data))))
+
+    def show_held(self) -> str:
+        """What is held back of a prompt, if it is short (see `StreamSanitizer.show_held`)."""
+        return self._decode(self._sanitizer.show_held(_MOST_SHOWN))
 
     def finish(self) -> str:
         """End the stream; return the rest of its text and complete `notes`."""
