@@ -21,7 +21,9 @@ from keyless.protocol.messages import (
     Exec,
     FailureKind,
     Hello,
+    Keys,
     Reply,
+    Resize,
     Status,
     StatusQuery,
     Stdin,
@@ -163,6 +165,14 @@ class Channel:
         # A request that was refused already may still be sent its input: that goes nowhere.
         if flow := self._flows.get(message.id):
             flow.feed_stdin(message.data)
+
+    async def _on_keys(self, message: Keys) -> None:
+        if flow := self._flows.get(message.id):
+            flow.typing().press(message.data)
+
+    async def _on_resize(self, message: Resize) -> None:
+        if flow := self._flows.get(message.id):
+            flow.typing().resize(message.rows, message.columns)
 
     async def _on_cancel(self, message: Cancel) -> None:
         if flow := self._flows.get(message.id):

@@ -17,7 +17,9 @@ from keyless.protocol.messages import (
     Credit,
     Exec,
     Hello,
+    Keys,
     Request,
+    Resize,
     StatusQuery,
     Stdin,
 )
@@ -65,6 +67,8 @@ TABLE: Mapping[type, Permit] = MappingProxyType(
         Hello: Permit("on_hello", State.NEW, Identity.NONE, once=True),
         Exec: Permit("on_exec", State.OPEN, Identity.FRESH),
         Stdin: Permit("on_stdin", State.OPEN, Identity.KNOWN),
+        Keys: Permit("on_keys", State.OPEN, Identity.KNOWN),
+        Resize: Permit("on_resize", State.OPEN, Identity.KNOWN),
         Cancel: Permit("on_cancel", State.OPEN, Identity.KNOWN),
         Credit: Permit("on_credit", State.OPEN, Identity.KNOWN),
         StatusQuery: Permit("on_status", State.OPEN, Identity.FRESH),

@@ -1,7 +1,7 @@
 """One request under way, as the channel and the runner share it.  Owned by the event loop's thread.
 
 The channel (:mod:`keyless_sidecar.channel`) puts in what the kernel side sends later: credit,
-standard input, a cancel.  The runner (:mod:`keyless_sidecar.execution.runner`) waits for it.
+standard input, keys, a cancel.  The runner (:mod:`keyless_sidecar.execution.runner`) waits for it.
 """
 
 from __future__ import annotations
@@ -9,9 +9,12 @@ from __future__ import annotations
 import asyncio
 import os
 
-from keyless.protocol.messages import OUTPUT_WINDOW, Exec
+from keyless.protocol.messages import OUTPUT_WINDOW, Exec, Terminal
 
 _MOST_CREDIT = 2**31
+#: Bytes that may be typed ahead of a command that doesn't read.
+MOST_TYPED_AHEAD = 256 * 1024
+INTERRUPT = b"\x03"
 
 
 class FlowError(Exception):
@@ -80,6 +83,47 @@ class StandardInput:
             self._fd = -1
 
 
+class Keyboard:
+    """What is typed on a command's terminal, until the terminal takes it.
+
+    Args:
+        terminal: its size at first.
+    """
+
+    def __init__(self, terminal: Terminal) -> None:
+        self.rows, self.columns = terminal.rows, terminal.columns
+        #: Set when there is something new.
+        self.changed = asyncio.Event()
+        #: Bytes that were typed, and how many of them were dropped for want of room.
+        self.typed = 0
+        self.dropped = 0
+        self._waiting = bytearray()
+
+    def press(self, data: bytes) -> None:
+        """Type.  Ctrl-C by itself overtakes what nobody has read, as on any terminal."""
+        self.typed += len(data)
+        if data == INTERRUPT:
+            self.dropped += len(self._waiting)
+            self._waiting.clear()
+        taken = data[: MOST_TYPED_AHEAD - len(self._waiting)]
+        self.dropped += len(data) - len(taken)
+        self._waiting += taken
+        self.changed.set()
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Give the terminal another size."""
+        self.rows, self.columns = rows, columns
+        self.changed.set()
+
+    def peek(self, size: int) -> bytes:
+        """The next bytes, which stay; empty when all is taken."""
+        return bytes(self._waiting[:size])
+
+    def take(self, size: int) -> None:
+        """Drop bytes that were passed on."""
+        del self._waiting[:size]
+
+
 class Flow:
     """One ``Exec`` under way.
 
@@ -92,6 +136,7 @@ class Flow:
         self.credit = Credit()
         self.cancelled = asyncio.Event()
         self.stdin = None if request.stdin_size is None else StandardInput(request.stdin_size)
+        self.keyboard = None if request.terminal is None else Keyboard(request.terminal)
 
     def feed_stdin(self, data: bytes) -> None:
         """Take a piece of standard input.
@@ -102,6 +147,16 @@ class Flow:
         if self.stdin is None:
             raise FlowError("standard input that was not announced")
         self.stdin.feed(data)
+
+    def typing(self) -> Keyboard:
+        """The keyboard of its terminal.
+
+        Raises:
+            FlowError: it asked for none.
+        """
+        if self.keyboard is None:
+            raise FlowError("keys or a size for a terminal that was not asked for")
+        return self.keyboard
 
     def close(self) -> None:
         """Free what it holds."""

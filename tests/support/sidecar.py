@@ -27,6 +27,7 @@ from keyless.protocol.messages import (
     Request,
     Started,
     Stdin,
+    Waiting,
     Welcome,
 )
 
@@ -51,6 +52,8 @@ class Result:
         self.pieces: dict[str, list[str]] = {"stdout": [], "stderr": []}
         self.started: Started | None = None
         self.end: Finished | Failed | None = None
+        #: For each time that it seemed to wait for keys, whether they would be echoed.
+        self.waiting: list[bool] = []
 
     @property
     def stdout(self) -> str:
@@ -205,9 +208,14 @@ class Sidecar:
             self.send(Stdin(id=request, data=(stdin or b"")[start : start + 65536]))
         return request
 
-    def collect(self, request: int, until: Callable[[Result], bool] | None = None) -> Result:
+    def collect(
+        self,
+        request: int,
+        until: Callable[[Result], bool] | None = None,
+        into: Result | None = None,
+    ) -> Result:
         """Read until a request's end (or ``until``), and grant credit as it goes."""
-        result = Result()
+        result = into or Result()
         while result.end is None and not (until and until(result)):
             reply = self.receive()
             if isinstance(reply, Welcome) or reply.id != request:
@@ -217,6 +225,8 @@ class Sidecar:
             elif isinstance(reply, Output):
                 result.pieces[reply.stream].append(reply.data)
                 self.send(Credit(id=request, size=max(1, len(reply.data.encode()))))
+            elif isinstance(reply, Waiting):
+                result.waiting.append(reply.echo)
             elif isinstance(reply, Finished | Failed):
                 result.end = reply
         return result

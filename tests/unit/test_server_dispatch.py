@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keyless.protocol.messages import Cancel, Credit, Exec, Hello, Request, StatusQuery, Stdin
+from keyless.protocol.messages import (
+    Cancel,
+    Credit,
+    Exec,
+    Hello,
+    Keys,
+    Request,
+    Resize,
+    StatusQuery,
+    Stdin,
+)
 from keyless_sidecar.channel import Channel
 from keyless_sidecar.dispatch import TABLE, Gatekeeper, State, Violation
 
@@ -31,6 +41,8 @@ def test_every_request_type_is_in_the_table_and_has_a_handler() -> None:
         Exec(id=1, tool="t", argv=[]),
         StatusQuery(id=1),
         Stdin(id=1, data=b""),
+        Keys(id=1, data=b"x"),
+        Resize(id=1, rows=1, columns=1),
         Cancel(id=1),
         Credit(id=1, size=1),
     ],

@@ -22,6 +22,8 @@ MAX_ARGV_BYTES = 256 * 1024
 MAX_STDIN_BYTES = 8 * 1024 * 1024
 #: Largest piece of standard input in one message.
 MAX_STDIN_CHUNK = 256 * 1024
+#: Most that is typed in one message.
+MAX_KEYS = 64 * 1024
 #: Output that the sidecar sends before it waits for credit.
 OUTPUT_WINDOW = 256 * 1024
 #: Longest timeout that a request may name.
@@ -29,6 +31,7 @@ MAX_TIMEOUT = 24 * 3600.0
 
 RequestId = Annotated[int, Meta(ge=1, le=2**53)]
 Name = Annotated[str, Meta(min_length=1, max_length=128)]
+Cells = Annotated[int, Meta(ge=1, le=500)]
 
 
 class _Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type"):
@@ -51,6 +54,13 @@ class CellInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cell_hash: Annotated[str, Meta(max_length=64)] = ""
 
 
+class Terminal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The terminal that a command is to have; its size in characters."""
+
+    rows: Cells = 24
+    columns: Cells = 80
+
+
 class Exec(_Message, frozen=True, tag="exec"):
     """Run one command with a declared tool.
 
@@ -71,6 +81,9 @@ class Exec(_Message, frozen=True, tag="exec"):
     #: Bytes of standard input that follow in ``Stdin`` messages; ``None`` means an empty one.
     stdin_size: Annotated[int, Meta(ge=0, le=MAX_STDIN_BYTES)] | None = None
     dry_run: bool = False
+    #: The command gets a terminal, whose keys come in ``Keys`` messages; then there is no
+    #: ``stdin_size``, and all output is ``stdout``.
+    terminal: Terminal | None = None
     #: Why the kernel side itself refuses the request (text that can't be split, an argument too
     #: long to send): such a request is recorded and answered with ``Failed``, and never runs.
     refused: Annotated[str, Meta(max_length=1024)] = ""
@@ -82,6 +95,21 @@ class Stdin(_Message, frozen=True, tag="stdin"):
 
     id: RequestId
     data: Annotated[bytes, Meta(max_length=MAX_STDIN_CHUNK)]
+
+
+class Keys(_Message, frozen=True, tag="keys"):
+    """What is typed on the terminal of an ``Exec`` that asked for one."""
+
+    id: RequestId
+    data: Annotated[bytes, Meta(min_length=1, max_length=MAX_KEYS)]
+
+
+class Resize(_Message, frozen=True, tag="resize"):
+    """The terminal of an ``Exec`` that asked for one has another size now."""
+
+    id: RequestId
+    rows: Cells
+    columns: Cells
 
 
 class Cancel(_Message, frozen=True, tag="cancel"):
@@ -103,7 +131,7 @@ class StatusQuery(_Message, frozen=True, tag="status?"):
     id: RequestId
 
 
-Request = Hello | Exec | Stdin | Cancel | Credit | StatusQuery
+Request = Hello | Exec | Stdin | Keys | Resize | Cancel | Credit | StatusQuery
 
 # --------------------------------------------------------------------------- sidecar → kernel
 
@@ -142,6 +170,17 @@ class Output(_Message, frozen=True, tag="output"):
     id: RequestId
     stream: Literal["stdout", "stderr"]
     data: str
+
+
+class Waiting(_Message, frozen=True, tag="waiting"):
+    """The command on the terminal has fallen silent; it may be waiting for keys.
+
+    A guess, from time and from the state of its process.  It comes again when ``echo`` changes.
+    """
+
+    id: RequestId
+    #: Whether what is typed will be shown; not while a password is asked for.
+    echo: bool
 
 
 class WrittenFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -217,4 +256,4 @@ class Status(_Message, frozen=True, tag="status"):
     audit_records: int
 
 
-Reply = Welcome | Started | Output | Finished | Failed | Status
+Reply = Welcome | Started | Output | Waiting | Finished | Failed | Status

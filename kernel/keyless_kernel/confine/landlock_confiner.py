@@ -149,6 +149,9 @@ class LandlockConfiner(Confiner):
                 raise ConfinementUnavailable(f"no overlay at the level {self.level}")
             path = self.workspace_path(spec.workspace.source)
             rules.append((path, _CHANGE if spec.workspace.mode == "rw" else landlock.READ))
+        if spec.terminal:
+            # For each process its own: it has none but the one that it was given.
+            rules.append(("/dev/tty", landlock.DEVICE))
         if spec.private:
             for folder in (self.home_path("", spec.private), self.temporary_path(spec.private)):
                 rules.append((folder, _CHANGE))

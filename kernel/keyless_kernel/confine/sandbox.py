@@ -72,6 +72,8 @@ class Sandbox:
             without, so that no file name leads to it.
         home: a tmpfs of its own.
         unix_sockets: whether the command may make AF_UNIX sockets.
+        terminal: whether one of the descriptors that it inherits is a terminal, which it makes its
+            own.
         private: host folder, made and removed by the caller, that HOME and TMPDIR lie in where
             sandboxes have no file system of their own.
         gate_port: TCP port on 127.0.0.1 that the command may connect to, where sandboxes have no
@@ -90,6 +92,7 @@ class Sandbox:
     proc: bool = True
     home: str = "/home/keyless"
     unix_sockets: bool = True
+    terminal: bool = False
     limits: Limits = Limits()
     private: str = ""
     gate_port: int = 0

@@ -36,6 +36,7 @@ from keyless_kernel.confine import (
     landlock,
 )
 from keyless_sidecar.execution.pipes import Pipe, ended, read_piece, readable
+from keyless_sidecar.execution.terminal import Terminal
 
 #: Seconds for the sandbox and the gate in it to come up, and for the tool to take over.
 GATE_TIMEOUT = 30.0
@@ -94,8 +95,10 @@ class Child:
         out: Pipe,
         err: Pipe,
         listener: Listener | None,
+        terminal: Terminal | None = None,
     ) -> None:
         self._confined = confined
+        self._terminal = terminal
         self._listener = listener
         self._channel = channel
         self._out = out
@@ -168,7 +171,12 @@ class Child:
         self._channel.close()
 
     async def read(self, stream: str, size: int) -> bytes:
-        """The next piece of ``"stdout"`` or ``"stderr"``; empty at its end."""
+        """The next piece of ``"stdout"`` or ``"stderr"``; empty at its end.
+
+        With a terminal, its output is ``"stdout"``.
+        """
+        if stream == "stdout" and self._terminal is not None:
+            return await self._terminal.read(size)
         return await read_piece((self._out if stream == "stdout" else self._err).read_end, size)
 
     async def wait(self) -> int:
@@ -240,6 +248,7 @@ class Spawner:
         stdin: int = subprocess.DEVNULL,
         proc: bool = False,
         unix_sockets: bool = False,
+        terminal: Terminal | None = None,
         limits: Limits,
         cgroup: tuple[str, ...] = (),
     ) -> Child:
@@ -253,6 +262,7 @@ class Spawner:
             stdin: descriptor of the tool's standard input.
             proc: whether the tool sees a /proc.
             unix_sockets: whether it may make AF_UNIX sockets.
+            terminal: which it gets in place of its streams; it stays the caller's.
             limits: resource limits of each process.
             cgroup: in which it is started.
 
@@ -263,9 +273,10 @@ class Spawner:
         ours.setblocking(False)
         out, err = Pipe(), Pipe()
         listener = None if self._confiner.own_network else Listener()
+        slave = () if terminal is None else (terminal.slave,)
         argv = (
             *(self._python, "-I", "-S", "-B", "-c", self._gate, str(theirs.fileno())),
-            self._landlock,
+            *(self._landlock, "".join(map(str, slave))),
         )
         spec = Sandbox(
             argv=argv,
@@ -277,6 +288,7 @@ class Spawner:
             proc=proc,
             home=HOME,
             unix_sockets=unix_sockets,
+            terminal=terminal is not None,
             private=private,
             gate_port=listener.port if listener else 0,
             gate_token=listener.token if listener else b"",
@@ -290,7 +302,7 @@ class Spawner:
                 stdin=stdin,
                 stdout=out.write_end,
                 stderr=err.write_end,
-                pass_fds=(theirs.fileno(),),
+                pass_fds=(theirs.fileno(), *slave),
             )
 
         starting = asyncio.get_running_loop().run_in_executor(self._thread, start)
@@ -312,7 +324,9 @@ class Spawner:
         theirs.close()
         out.close_write()
         err.close_write()
-        return Child(confined, ours, out, err, listener)
+        if terminal is not None:
+            terminal.close_slave()
+        return Child(confined, ours, out, err, listener, terminal)
 
     def close(self) -> None:
         """Let the thread end; sandboxes that still run end with it."""

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import subprocess
 from collections.abc import Awaitable, Callable
@@ -183,6 +184,7 @@ class Commands:
             stdin=subprocess.DEVNULL if order.stdin is None else order.stdin,
             proc=order.tool.proc,
             unix_sockets=order.tool.unix_sockets,
+            terminal=order.terminal,
             limits=budget.process_limits,
             cgroup=budget.entry,
         )
@@ -200,7 +202,8 @@ class Commands:
                     ),
                     GATE_TIMEOUT,
                 )
-                await Watch(child, order, outcome, cancelled, budget).run(emit, started)
+                async with order.terminal.served() if order.terminal else contextlib.nullcontext():
+                    await Watch(child, order, outcome, cancelled, budget).run(emit, started)
             finally:
                 await gate.close()
                 outcome.refused = dict(gate.refused)
@@ -230,6 +233,8 @@ def _environment(order: Order, port: int, home: str, temporary: str) -> dict[str
     """The tool's whole environment; the later ones win."""
     proxy = f"http://127.0.0.1:{port}"
     values = {"LANG": "C.UTF-8", "TMPDIR": temporary}
+    if order.terminal is not None:
+        values["TERM"] = "dumb"  # a notebook moves no cursor
     values |= order.tool.environment
     values |= {"HOME": home, "PATH": PATH}
     values |= dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), proxy)

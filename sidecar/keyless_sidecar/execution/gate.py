@@ -1,9 +1,10 @@
 """The first program in a tool's sandbox: hands a socket out, takes the secrets in, steps aside.
 
 Never imported in the sidecar: :mod:`keyless_sidecar.execution.child` sends this file's text with
-``python -I -S -B -c TEXT CHANNEL_FD LANDLOCK`` into the sandbox, so it must stay free of imports
-beyond the standard library.  LANDLOCK is the text of :mod:`keyless_kernel.confine.landlock`, or
-empty where the sandbox has no namespaces, and Landlock already.
+``python -I -S -B -c TEXT CHANNEL_FD LANDLOCK TERMINAL_FD`` into the sandbox, so it must stay free
+of imports beyond the standard library.  LANDLOCK is the text of
+:mod:`keyless_kernel.confine.landlock`, or empty where the sandbox has no namespaces, and Landlock
+already.  TERMINAL_FD is empty where the command gets no terminal.
 
 1. It makes a listening TCP socket on the loopback of the sandbox's own network namespace and
    passes it out over the channel (an inherited socketpair).  The sidecar serves it: the only way
@@ -12,17 +13,21 @@ empty where the sandbox has no namespaces, and Landlock already.
 2. It receives the command and its environment, which is how credentials come in: neither the
    arguments nor the environment of bubblewrap or of this program ever held them.
 3. It writes the files that the command is to find in its HOME (certificates, say).
-4. It closes every descriptor but 0, 1, 2 and becomes the command.  The channel closes with that;
+4. It makes its terminal, if it has one, the controlling terminal of a session of its own.
+5. It closes every descriptor but 0, 1, 2 and becomes the command.  The channel closes with that;
    anything it says before is the reason why not.
 """
 
 import array
+import contextlib
+import fcntl
 import json
 import os
 import signal
 import socket
 import struct
 import sys
+import termios
 
 BACKLOG = 64
 #: What a tool may change in its namespaces.
@@ -56,7 +61,16 @@ def write(path: str, content: str) -> None:
         file.write(content)
 
 
-def main(channel_fd: int, landlock: str) -> None:
+def take_terminal(descriptor: int) -> None:
+    """Have it as controlling terminal, and for input and output."""
+    with contextlib.suppress(PermissionError):  # it leads a session already
+        os.setsid()
+    fcntl.ioctl(descriptor, termios.TIOCSCTTY, 0)
+    for number in (0, 1, 2):
+        os.dup2(descriptor, number)
+
+
+def main(channel_fd: int, landlock: str, terminal: str) -> None:
     """Hand the listener out, take the command in, become it."""
     channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, channel_fd)
     channel.set_inheritable(False)
@@ -80,6 +94,8 @@ def main(channel_fd: int, landlock: str) -> None:
             write(command["env"]["HOME"] + "/" + path, content)
         os.chdir(command["cwd"])
         os.umask(0o022)
+        if terminal:
+            take_terminal(int(terminal))
         # What the sidecar or Python ignores would stay ignored across execve.
         for ignored in (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(ignored, signal.SIG_DFL)
@@ -93,4 +109,4 @@ def main(channel_fd: int, landlock: str) -> None:
         os._exit(126)
 
 
-main(int(sys.argv[1]), sys.argv[2])
+main(int(sys.argv[1]), *sys.argv[2:])

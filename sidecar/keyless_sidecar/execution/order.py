@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
 from keyless.protocol.messages import FailureKind, WrittenFile
+from keyless_sidecar.execution.terminal import Terminal
 from keyless_sidecar.sanitize import Patterns
 from keyless_sidecar.tools import CheckedFile, Tool
 
@@ -50,6 +51,7 @@ class Order:
         home: path below HOME and content of files that it finds there.
         patterns: what is taken out of everything that comes back.
         files: what it reads and writes in the workspace, as the rules saw it.
+        terminal: in place of its streams, or ``None``; it stays the caller's.
     """
 
     number: int
@@ -65,6 +67,7 @@ class Order:
     patterns: Patterns = dataclasses.field(repr=False)
     home: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False)
     files: tuple[CheckedFile, ...] = ()
+    terminal: Terminal | None = None
 
 
 @dataclasses.dataclass
@@ -85,3 +88,5 @@ class Outcome:
     files: list[WrittenFile] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
     refused: dict[str, int] = dataclasses.field(default_factory=dict)
+    #: Bytes typed on its terminal, ``None`` without one.
+    typed: int | None = None

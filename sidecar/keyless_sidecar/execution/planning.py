@@ -107,6 +107,12 @@ class Planner:
                 "and pass file://NAME.",
                 "request.argv",
             )
+        if request.terminal is not None and request.stdin_size is not None:
+            raise Ended(
+                "InvalidRequest",
+                "A command has a terminal or a standard input that is given beforehand, not both.",
+                "request.terminal",
+            )
         if not request.isolated and not self._allow_not_isolated:
             raise Ended(
                 "PolicyDenied",

@@ -41,7 +41,7 @@ class Recorder:
 
     async def request(self, request: Exec) -> None:
         """What was asked."""
-        names = request.credentials
+        names, terminal = request.credentials, request.terminal
         self.record_id = await self._append(
             "exec.request",
             {
@@ -54,6 +54,7 @@ class Recorder:
                 "isolated": request.isolated,
                 "cwd": self._clean(request.cwd),
                 "stdin_size": request.stdin_size,
+                "terminal": terminal and [terminal.rows, terminal.columns],
                 "dry_run": request.dry_run,
                 "refused": self._clean(request.refused),
                 "execution_count": request.cell.execution_count,
@@ -120,6 +121,8 @@ class Recorder:
                 "exit_code": outcome.exit_code,
                 "duration": round(outcome.duration, 3),
                 "output_bytes": outcome.output,
+                # How much was typed, never what.
+                "typed_bytes": outcome.typed,
                 "redactions": outcome.redactions,
                 "egress_refused": {
                     self._clean(name): count for name, count in outcome.refused.items()

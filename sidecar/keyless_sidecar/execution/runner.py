@@ -11,7 +11,16 @@ import logging
 import os
 from collections.abc import Awaitable, Callable
 
-from keyless.protocol.messages import Exec, Failed, FailureKind, Finished, Output, Reply, Started
+from keyless.protocol.messages import (
+    Exec,
+    Failed,
+    FailureKind,
+    Finished,
+    Output,
+    Reply,
+    Started,
+    Waiting,
+)
 from keyless_sidecar.audit import AuditLog, AuditUnavailable
 from keyless_sidecar.execution.command import Commands
 from keyless_sidecar.execution.delivery import CERTIFICATES, Delivered, deliver
@@ -19,6 +28,7 @@ from keyless_sidecar.execution.order import Order, Outcome, WayOut
 from keyless_sidecar.execution.planning import Ended, Plan, Planner, dry_run_notes
 from keyless_sidecar.execution.recording import Recorder
 from keyless_sidecar.execution.streams import Stream
+from keyless_sidecar.execution.terminal import Terminal
 from keyless_sidecar.flow import Flow
 from keyless_sidecar.keeper import Keeper
 from keyless_sidecar.placeholders import PlaceholderBook
@@ -153,7 +163,14 @@ class Runner:
     async def _run(self, flow: Flow, plan: Plan, record_id: str, send: Send) -> Outcome:
         request = flow.request
         stdin: int | None = None
+        terminal: Terminal | None = None
+
+        async def waiting(echo: bool) -> None:
+            await send(Waiting(id=request.id, echo=echo))
+
         try:
+            if flow.keyboard is not None:
+                terminal = Terminal(flow.keyboard, waiting)
             stdin = await _standard_input(flow)
             entries, patterns = await self._keeper.fetch([each.name for each in plan.credentials])
             delivered = deliver(plan.tool, entries, self._book)
@@ -175,6 +192,7 @@ class Runner:
                 home=home,
                 patterns=patterns,
                 files=plan.files(),
+                terminal=terminal,
             )
 
             async def emit(stream: Stream, text: str) -> None:
@@ -204,6 +222,8 @@ class Runner:
         finally:
             if stdin is not None:
                 os.close(stdin)
+            if terminal is not None:
+                terminal.close()
 
     def _way_out(
         self, tool: Tool, delivered: Delivered, request: Exec, record_id: str

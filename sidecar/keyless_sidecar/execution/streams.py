@@ -54,6 +54,7 @@ class Streams:
             "stderr": StreamSanitizer(patterns),
         }
         self._texts = {name: TextStream(each) for name, each in self._sanitizers.items()}
+        self._turn = asyncio.Lock()  # so that text goes out in its order
         #: Bytes that the command wrote, as far as they were read.
         self.size = 0
         self.over = False
@@ -61,6 +62,11 @@ class Streams:
     async def run(self) -> None:
         """Until both streams have ended."""
         await asyncio.gather(self._pump("stdout"), self._pump("stderr"))
+
+    async def show_held(self) -> None:
+        """Pass on what the sanitizer holds back of a prompt, as far as it may."""
+        async with self._turn:
+            await self._pass_on("stdout", self._texts["stdout"].show_held())
 
     @property
     def redactions(self) -> dict[str, int]:
@@ -82,8 +88,10 @@ class Streams:
             self.size += len(data)
             if self.over:
                 self._on_limit()
-            await self._pass_on(name, text.feed(data))
-        await self._pass_on(name, text.finish())
+            async with self._turn:
+                await self._pass_on(name, text.feed(data))
+        async with self._turn:
+            await self._pass_on(name, text.finish())
 
     async def _pass_on(self, name: Stream, text: str) -> None:
         for piece in _pieces(text):

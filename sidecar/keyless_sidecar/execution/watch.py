@@ -59,6 +59,8 @@ class Watch:
             emit,
             lambda: self._end("OutputLimitExceeded"),
         )
+        if order.terminal is not None:
+            order.terminal.flush = streams.show_held
         with self._limits():
             exited = asyncio.ensure_future(self._child.wait())
             pumps = asyncio.ensure_future(_announce_then_pump(started, streams))
@@ -77,6 +79,10 @@ class Watch:
             finally:
                 exited.cancel()
                 await _settle(pumps)
+        if order.terminal is not None:
+            outcome.typed, dropped = order.terminal.keyboard.typed, order.terminal.keyboard.dropped
+            if dropped:
+                outcome.notes.append(f"{dropped} typed bytes were dropped: nothing read them.")
         outcome.output = streams.size
         outcome.redactions = streams.redactions
         outcome.notes += streams.notes
