@@ -13,12 +13,13 @@ import tempfile
 import warnings
 from typing import Any, ClassVar, cast
 
-from ipykernel.ipkernel import IPythonKernel
 from ipykernel.kernelapp import IPKernelApp
 from jupyter_client.connect import KernelConnectionInfo
 
+from keyless_kernel.asking import AskingKernel
 
-class KeylessKernel(IPythonKernel):
+
+class KeylessKernel(AskingKernel):
     """IPython with a channel to the sidecar."""
 
     implementation = "keyless"

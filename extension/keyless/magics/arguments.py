@@ -2,7 +2,7 @@
 
 ``%%secure_exec TOOL [options]`` takes its options before or after the tool, the commands stand in
 the cell, one a line.  ``%secure_exec [options] TOOL ARGUMENTS`` takes them before the tool:
-everything after the tool's name belongs to the tool.
+everything after the tool's name belongs to the tool, but for ``--interactive`` right behind it.
 
 ::
 
@@ -54,6 +54,7 @@ OPTIONS: Mapping[str, Option] = MappingProxyType(
         "--cwd": Option("FOLDER", "folder to run in, in the workspace"),
         "--stdin": Option("NAME", "give the text or bytes in this variable as standard input"),
         "--out": Option("NAME", "put the result into this variable"),
+        "--interactive": Option("", "run it on a terminal, with the input box as its keyboard"),
         "--quiet": Option("", "show neither output nor result"),
         "--dry-run": Option("", "ask whether it would be allowed, without running it"),
         "--no-raise": Option("", "a non-zero exit code is no error"),
@@ -65,6 +66,7 @@ _SWITCHES: Mapping[str, dict[str, Any]] = MappingProxyType(
     {
         "--isolated": {"isolated": True},
         "--no-isolated": {"isolated": False},
+        "--interactive": {"interactive": True},
         "--quiet": {"quiet": True},
         "--dry-run": {"dry_run": True},
         "--no-raise": {"raise_error": False},
@@ -82,6 +84,7 @@ class Options:
     cwd: str = ""
     stdin: str = ""
     out: str = ""
+    interactive: bool = False
     quiet: bool = False
     dry_run: bool = False
     raise_error: bool = True
@@ -105,7 +108,10 @@ def parse_line(text: str) -> Plan:
     options, rest = _take_options(split_words(text))
     if not rest:
         raise InvalidRequest("name a tool: %secure_exec [options] TOOL ARGUMENTS")
-    return Plan(rest[0], options, (rest[1:],))
+    tool, arguments = rest[0], rest[1:]
+    if arguments[:1] == ("--interactive",):
+        options, arguments = replace(options, interactive=True), arguments[1:]
+    return Plan(tool, _sensible(options), (arguments,))
 
 
 def parse_cell(line: str, body: str) -> Plan:
@@ -125,11 +131,13 @@ def parse_cell(line: str, body: str) -> Plan:
             "below (for one line: %secure_exec TOOL ARGUMENTS)"
         )
     commands = tuple(strip_tool(tool, command.words) for command in split_lines(body, 2))
+    if not commands and options.interactive:
+        commands = ((),)
     if not commands:
         raise InvalidRequest(
             f"no command: write the arguments for {tool} below the first line, one command a line"
         )
-    return Plan(tool, options, commands)
+    return Plan(tool, _sensible(options), commands)
 
 
 def strip_tool(tool: str, words: tuple[str, ...]) -> tuple[str, ...]:
@@ -173,6 +181,12 @@ def _take_options(
     return options, words[position:]
 
 
+def _sensible(options: Options) -> Options:
+    if options.interactive and options.quiet:
+        raise InvalidRequest("--interactive shows what it asks, so --quiet doesn't go with it")
+    return options
+
+
 def _with_value(options: Options, name: str, value: str) -> Options:
     if name == "--credentials":
         names = tuple(part.strip() for part in value.split(",") if part.strip())
@@ -192,9 +206,4 @@ def _with_value(options: Options, name: str, value: str) -> Options:
 
 
 def _unknown(name: str) -> str:
-    if name == "--interactive":
-        return (
-            "--interactive is not available yet: give the input with --stdin NAME, "
-            "or use the tool's own options for running without questions"
-        )
     return f"no such option {name!r}; there are {', '.join(OPTIONS)}"

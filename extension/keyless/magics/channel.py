@@ -29,6 +29,7 @@ from keyless.protocol.messages import (
     Request,
     Started,
     Status,
+    Waiting,
     Welcome,
 )
 
@@ -39,7 +40,7 @@ _RESTART = "restart the kernel to get a new one"
 
 Messages: TypeAlias = Callable[[int], Iterator[Request]]
 FollowUp: TypeAlias = Callable[[], Iterator[Request]]
-Answer: TypeAlias = Started | Output | Finished | Failed | Status
+Answer: TypeAlias = Started | Output | Waiting | Finished | Failed | Status
 
 
 class Pending:

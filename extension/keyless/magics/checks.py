@@ -20,6 +20,7 @@ from keyless.protocol.messages import (
     CellInfo,
     Exec,
     Stdin,
+    Terminal,
 )
 
 __all__ = ["Command", "checked", "workspace_folder"]
@@ -46,6 +47,7 @@ class Command:
         cwd: folder relative to the workspace.
         stdin: its standard input; ``None`` means an empty one.
         dry_run: only ask whether it would be allowed.
+        terminal: which it gets in place of its streams; ``None`` means none.
         cell: which cell asks, for the audit.
     """
 
@@ -57,6 +59,7 @@ class Command:
     cwd: str = ""
     stdin: bytes | None = field(default=None, repr=False)
     dry_run: bool = False
+    terminal: Terminal | None = None
     cell: CellInfo = field(default_factory=CellInfo)
 
     def messages(self, request_id: int) -> Iterator[Exec | Stdin]:
@@ -72,6 +75,7 @@ class Command:
             cwd=_text(self.cwd),
             stdin_size=None if self.stdin is None else len(self.stdin),
             dry_run=self.dry_run,
+            terminal=self.terminal,
             cell=self.cell,
         )
         for start in range(0, len(self.stdin or b""), MAX_STDIN_CHUNK):
@@ -110,6 +114,10 @@ def checked(command: Command) -> Command:
         raise InvalidRequest(
             f"the standard input holds {len(command.stdin)} bytes (limit {MAX_STDIN_BYTES}); "
             "put the data in a workspace file and name it"
+        )
+    if command.terminal is not None and command.stdin is not None:
+        raise InvalidRequest(
+            "the standard input is given beforehand (--stdin) or typed (--interactive), not both"
         )
     return command
 

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 from keyless.magics.channel import Answer, Channel, Pending
 from keyless.magics.checks import Command, checked
@@ -33,7 +33,7 @@ from keyless.protocol.messages import (
     StatusQuery,
 )
 
-__all__ = ["Emit", "Outcome", "SidecarClient", "shared_client"]
+__all__ = ["Emit", "Keyboard", "Outcome", "SidecarClient", "shared_client"]
 
 #: Where a piece of output goes: the stream's name and the text.
 Emit: TypeAlias = Callable[[Literal["stdout", "stderr"], str], None]
@@ -55,6 +55,13 @@ class Outcome:
 
     reply: Finished | Failed
     record_id: str
+
+
+class Keyboard(Protocol):
+    """Who types on a command's terminal: :class:`keyless.magics.interactive.Dialogue`."""
+
+    def next(self, pending: Pending, say: Callable[[Callable[[int], Request]], None], /) -> Answer:
+        """The next answer; meanwhile ``say`` sends what is typed."""
 
 
 class SidecarClient:
@@ -87,7 +94,7 @@ class SidecarClient:
         connection.setblocking(True)
         return cls(Channel(connection))
 
-    def run(self, command: Command, emit: Emit) -> Outcome:
+    def run(self, command: Command, emit: Emit, keyboard: Keyboard | None = None) -> Outcome:
         """Run one command; blocks until it has ended.
 
         A ``KeyboardInterrupt`` cancels the command, waits up to :data:`CANCEL_PATIENCE` seconds
@@ -96,6 +103,7 @@ class SidecarClient:
         Args:
             command: what to run.
             emit: called with each piece of output, in the caller's thread.
+            keyboard: who types, where the command has a terminal.
 
         Raises:
             InvalidRequest: the command can't be right; nothing was sent.
@@ -103,10 +111,14 @@ class SidecarClient:
         """
         pending = Pending(checked(command).messages)
         record_id = ""
+
+        def say(message: Callable[[int], Request]) -> None:
+            self._channel.follow_up(pending, message)
+
         try:
             self._channel.submit(pending)
             while True:
-                answer = pending.next()
+                answer = keyboard.next(pending, say) if keyboard else pending.next()
                 if isinstance(answer, Started):
                     record_id = answer.record_id
                 ended = self._consume(pending, answer, emit)

@@ -15,6 +15,7 @@ from keyless.magics.cell import cell_info
 from keyless.magics.checks import Command, checked, input_bytes, workspace_folder
 from keyless.magics.client import shared_client
 from keyless.magics.function_api import current_folder, print_live
+from keyless.magics.interactive import window
 from keyless.magics.results import ExecResult, ExecResults, current_execution_count
 from keyless.magics.running import recorded, run_command
 from keyless.protocol.errors import ExecError, InvalidRequest
@@ -41,7 +42,8 @@ class ExecMagics(Magics):
             %secure_exec [options] TOOL ARGUMENTS
 
         Options: --credentials NAMES, --timeout SECONDS, --isolated, --no-isolated, --cwd FOLDER,
-        --stdin NAME, --out NAME, --quiet, --dry-run, --no-raise (see ``%keyless help``).
+        --stdin NAME, --out NAME, --interactive, --quiet, --dry-run, --no-raise (see
+        ``%keyless help``).
 
         There is no shell: quotes work, but pipes, redirections, globs and variables don't.
         Several commands stop at the first one that fails.
@@ -90,6 +92,7 @@ class ExecMagics(Magics):
                     cwd=workspace_folder(options.cwd, current_folder()),
                     stdin=input_bytes(stdin, f"the variable {options.stdin!r}"),
                     dry_run=options.dry_run,
+                    terminal=window() if options.interactive else None,
                     cell=cell_info(),
                 )
             )

@@ -19,6 +19,7 @@ from keyless.magics.arguments import strip_tool
 from keyless.magics.cell import cell_info
 from keyless.magics.checks import Command, argument_list, input_bytes, workspace_folder
 from keyless.magics.client import shared_client
+from keyless.magics.interactive import window
 from keyless.magics.results import ExecResult
 from keyless.magics.running import recorded, run_command
 from keyless.magics.words import split_words
@@ -39,6 +40,7 @@ def secure_exec(
     raise_error: bool = True,
     quiet: bool = True,
     dry_run: bool = False,
+    interactive: bool = False,
 ) -> ExecResult:
     """Run a declared tool with credentials that this kernel never sees.
 
@@ -56,6 +58,8 @@ def secure_exec(
         raise_error: whether a non-zero exit code raises.
         quiet: ``False`` prints the output while it comes.
         dry_run: only ask whether it would be allowed.
+        interactive: whether it gets a terminal, and the cell's input box as its keyboard; its
+            output is shown whatever ``quiet`` says.
 
     Raises:
         CommandFailed: a non-zero exit code; its ``result`` holds the output.
@@ -75,11 +79,11 @@ def secure_exec(
             cwd=workspace_folder(cwd, current_folder()),
             stdin=input_bytes(stdin, "stdin"),
             dry_run=bool(dry_run),
+            terminal=window() if interactive else None,
             cell=cell_info(),
         )
-        return run_command(
-            shared_client(), command, None if quiet else print_live, raise_error=raise_error
-        )
+        emit = None if quiet and not interactive else print_live
+        return run_command(shared_client(), command, emit, raise_error=raise_error)
 
 
 def print_live(stream: Literal["stdout", "stderr"], text: str) -> None:

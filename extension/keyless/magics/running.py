@@ -9,6 +9,7 @@ from typing import Literal
 from keyless.magics.cell import cell_info
 from keyless.magics.checks import Command
 from keyless.magics.client import Emit, Outcome, SidecarClient, shared_client
+from keyless.magics.interactive import Dialogue, front_end
 from keyless.magics.rendering import last_line, one_line
 from keyless.magics.results import ExecResult
 from keyless.protocol.errors import CommandFailed, InvalidRequest, SidecarUnavailable, error_for
@@ -29,13 +30,19 @@ def run_command(
     Args:
         client: the connection.
         command: what to run.
-        emit: where output goes while it comes; ``None`` shows nothing.
+        emit: where output goes while it comes; ``None`` shows nothing (not for a command with a
+            terminal, whose output the person must see).
         raise_error: whether a non-zero exit code is an error.
 
     Raises:
         CommandFailed: a non-zero exit code, with the result in its ``result``.
+        InvalidRequest: a terminal, and nobody who could type; nothing was sent.
         ExecError: the request was refused, or the command was ended early.
     """
+    dialogue: Dialogue | None = None
+    if command.terminal is not None and emit is not None and not command.dry_run:
+        dialogue = Dialogue(command.tool, front_end(), emit)
+        emit = dialogue.screen.add
     kept = {"stdout": _Kept(), "stderr": _Kept()}
 
     def take(stream: Literal["stdout", "stderr"], text: str) -> None:
@@ -43,7 +50,8 @@ def run_command(
         if emit is not None:
             emit(stream, text)
 
-    outcome = client.run(command, take)
+    with dialogue.listening() if dialogue else contextlib.nullcontext():
+        outcome = client.run(command, take, dialogue)
     result = _result(command, outcome, kept, streamed=emit is not None)
     reply = outcome.reply
     if isinstance(reply, Failed):

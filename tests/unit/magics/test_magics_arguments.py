@@ -50,9 +50,20 @@ def test_only_the_tool_itself_is_left_out_at_the_start() -> None:
     assert parse_cell("aws", "git log").commands == (("git", "log"),)
 
 
+def test_interactive_is_an_option_right_behind_the_tool_of_a_line_too() -> None:
+    for line in ("--interactive psql -d shop", "psql --interactive -d shop"):
+        plan = parse_line(line)
+        assert plan.options == Options(interactive=True)
+        assert plan.commands == (("-d", "shop"),)
+    assert parse_line("aws ecs --interactive").commands == (("ecs", "--interactive"),)
+    assert parse_cell("psql --interactive", "").commands == ((),)
+    assert parse_cell("python", "--interactive").commands == (("--interactive",),)
+
+
 @given(st.lists(st.text(st.characters(min_codepoint=32, max_codepoint=126))))
 def test_a_tool_gets_the_arguments_that_were_written(words: list[str]) -> None:
-    assert parse_line("aws " + shlex.join(words)).commands == (tuple(words),)
+    if words[:1] != ["--interactive"]:
+        assert parse_line("aws " + shlex.join(words)).commands == (tuple(words),)
     if words and words[0] != "aws":
         assert parse_cell("aws", shlex.join(words)).commands == (tuple(words),)
 
@@ -62,7 +73,7 @@ def test_a_tool_gets_the_arguments_that_were_written(words: list[str]) -> None:
     [
         ("", "name a tool"),
         ("--quiet", "name a tool"),
-        ("aws --interactive", "not available yet"),
+        ("aws --interactive --quiet", "doesn't go with it"),
         ("aws --nonsense", "no such option"),
         ("aws -x", "no such option"),
         ("aws --timeout", "needs a value"),
