@@ -34,7 +34,7 @@ _DENY = (
 _DEFAULTS: Mapping[str, Any] = {
     "rules": "plain",
     "delivery": "proxy",
-    # It has no terminal: it asks for nothing, and stops at the first error in a file.
+    # It asks for no password, and stops at the first error in a file.
     "arguments": ["--no-psqlrc", "--no-password", "--set=ON_ERROR_STOP=1"],
     # What leads it to the broker comes with each command (keyless_sidecar.postgres).
     "environment": {
