@@ -22,9 +22,12 @@ from keyless.protocol.messages import (
     Credit,
     Exec,
     Hello,
+    Keys,
     Request,
+    Resize,
     StatusQuery,
     Stdin,
+    Terminal,
 )
 from keyless_sidecar.dispatch import Gatekeeper, Violation
 from keyless_sidecar.flow import Flow, FlowError
@@ -45,10 +48,13 @@ _messages: st.SearchStrategy[Request] = st.one_of(
         cwd=_text,
         stdin_size=st.none() | st.integers(0, 40) | st.just(MAX_STDIN_BYTES),
         dry_run=st.booleans(),
+        terminal=st.none() | st.builds(Terminal),
         refused=_text,
         cell=st.builds(CellInfo, execution_count=st.integers(0, 5), cell_hash=_text),
     ),
     st.builds(Stdin, id=_ids, data=st.binary(max_size=50)),
+    st.builds(Keys, id=_ids, data=st.binary(min_size=1, max_size=50)),
+    st.builds(Resize, id=_ids, rows=st.integers(1, 500), columns=st.integers(1, 500)),
     st.builds(Cancel, id=_ids),
     st.builds(Credit, id=_ids, size=st.integers(1, 2**31)),
     st.builds(StatusQuery, id=_ids),
@@ -78,7 +84,9 @@ _trees = st.recursive(
 )
 _almost = st.builds(
     lambda tag, rest: {**rest, "type": tag},
-    st.sampled_from(["hello", "exec", "stdin", "cancel", "credit", "status?", "finished", ""]),
+    st.sampled_from(
+        ["hello", "exec", "stdin", "keys", "resize", "cancel", "credit", "status?", "finished", ""]
+    ),
     st.dictionaries(st.sampled_from(["id", "tool", "argv", "version", "size", "data"]), _scalars),
 )
 #: Whole frames, right, nearly right, or of nonsense; and bytes that are none.
@@ -124,6 +132,10 @@ def connection(pieces: Sequence[bytes]) -> tuple[list[Request], str]:
                     flows[message.id] = Flow(message)
                 elif isinstance(message, Stdin) and (flow := flows.get(message.id)):
                     flow.feed_stdin(message.data)
+                elif isinstance(message, Keys) and (flow := flows.get(message.id)):
+                    flow.typing().press(message.data)
+                elif isinstance(message, Resize) and (flow := flows.get(message.id)):
+                    flow.typing().resize(message.rows, message.columns)
                 elif isinstance(message, Credit) and (flow := flows.get(message.id)):
                     flow.credit.add(message.size)
             assert reader.pending < 4 + MAX_FRAME, "more than a frame is held"
