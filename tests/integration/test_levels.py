@@ -75,7 +75,8 @@ def test_a_leaky_tool_is_redacted(report: dict[str, Any]) -> None:
 
 def test_a_tool_reaches_its_gate_and_nothing_else(report: dict[str, Any]) -> None:
     said = report["tool"]
-    assert "403 Forbidden" in said["gate refuses"]
+    assert "403 Keyless: " in said["gate refuses"]
+    assert "is not among the hosts" in said["gate refuses"]
     assert "200 OK" in said["gate"]
     assert report["after"]["asked"] == ["/hello"]
     assert "exit code 1" in said["direct"]

@@ -69,8 +69,9 @@ def test_a_listener_of_the_host_is_out_of_reach(sidecar: Sidecar, listener: List
 def test_the_gate_refuses_what_is_not_allowed(sidecar: Sidecar, listener: Listener) -> None:
     target = f"127.0.0.1:{listener.port}"
     result = sidecar.run("proxied", target)
-    assert "403 Forbidden" in result.stdout
-    assert result.finished.notes == [f"egress refused: {target}"]
+    assert f"403 Keyless: {target} is not among the hosts" in result.stdout
+    why = "it is not among the hosts that this tool may reach"
+    assert result.finished.notes == [f"egress refused: {target}: {why}"]
     assert sidecar.records()[-1]["fields"]["egress_refused"] == {target: 1}
     assert "403" in sidecar.run("proxied", "169.254.169.254:80", "/latest").stdout
     assert listener.received == []

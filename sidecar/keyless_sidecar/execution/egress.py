@@ -3,7 +3,7 @@
 :mod:`keyless_sidecar.execution.command` opens one for each command and closes it at its end.  It
 does ``CONNECT host:port`` and ``http://`` requests to the allowed destinations, checks what a name
 resolves to before it connects to exactly that address, and copies bytes.  Whatever it refuses is
-answered with 403 and counted, for the notes and the audit.
+answered with 403, the reason in the status line too, and counted, for the notes and the audit.
 
 It serves tools that hold their credential themselves, or none; those that hold placeholders get
 :class:`keyless_sidecar.egress.server.EgressProxy` in its place.
@@ -19,6 +19,7 @@ import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 
+from keyless_sidecar.egress.messages import phrase
 from keyless_sidecar.execution import http_head
 from keyless_sidecar.execution.destinations import Allowed, Destination
 
@@ -34,7 +35,7 @@ Resolver = Callable[[Destination], Awaitable[Sequence[str]]]
 class _Answer(Exception):
     """End the connection with this status and sentence."""
 
-    def __init__(self, status: str, sentence: str) -> None:
+    def __init__(self, status: int, sentence: str) -> None:
         super().__init__(sentence)
         self.status = status
 
@@ -78,6 +79,7 @@ class EgressGate:
         self._resolve = resolver
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
+        self._why: dict[str, str] = {}
         #: Refused destinations and how often.
         self.refused: Counter[str] = Counter()
 
@@ -99,7 +101,9 @@ class EgressGate:
     def notes(self) -> list[str]:
         """A sentence for each refused destination."""
         return [
-            f"egress refused: {name}" + (f" ({count} times)" if count > 1 else "")
+            f"egress refused: {name}"
+            + (f" ({count} times)" if count > 1 else "")
+            + (f": it {self._why[name]}" if name in self._why else "")
             for name, count in self.refused.items()
         ]
 
@@ -134,9 +138,9 @@ class EgressGate:
             raw = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), HEAD_TIMEOUT)
             head = http_head.parse(raw[:-4])
         except asyncio.LimitOverrunError:
-            raise _Answer("431 Request Header Fields Too Large", "the head is too long") from None
+            raise _Answer(431, "Keyless: the head is too long.") from None
         except http_head.BadRequest as error:
-            raise _Answer("400 Bad Request", f"{error}.") from None
+            raise _Answer(400, f"Keyless: {error}.") from None
         up_reader, up_writer = await self._connect(head.destination)
         try:
             if head.tunnel:
@@ -157,7 +161,7 @@ class EgressGate:
         try:
             addresses = await asyncio.wait_for(self._resolve(destination), CONNECT_TIMEOUT)
         except (OSError, TimeoutError, UnicodeError):
-            raise _Answer("502 Bad Gateway", f"{destination} can't be resolved.") from None
+            raise _Answer(502, f"Keyless: {destination} can't be resolved.") from None
         refusal = self._allowed.address_refusal(destination, addresses)
         if refusal:
             raise self._refuse(destination, refusal)
@@ -167,19 +171,23 @@ class EgressGate:
                     asyncio.open_connection(address, destination.port, limit=CHUNK),
                     CONNECT_TIMEOUT,
                 )
-        raise _Answer("502 Bad Gateway", f"{destination} doesn't answer.")
+        raise _Answer(502, f"Keyless: {destination} doesn't answer.")
 
     def _refuse(self, destination: Destination, reason: str) -> _Answer:
         name = str(destination)
-        known = name in self.refused or len(self.refused) < MAX_NAMED
-        self.refused[name if known else "further destinations"] += 1
-        return _Answer("403 Forbidden", f"Keyless: {reason}.")
+        if name in self.refused or len(self.refused) < MAX_NAMED:
+            self._why.setdefault(name, reason.removeprefix(f"{name} "))
+        else:
+            name = "further destinations"
+        self.refused[name] += 1
+        return _Answer(403, f"Keyless: {reason}.")
 
 
-def _response(status: str, sentence: str) -> bytes:
+def _response(status: int, sentence: str) -> bytes:
+    """The sentence is in the status line, too: some tools print nothing else of a refusal."""
     body = sentence.encode() + b"\n"
     return (
-        f"HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\n"
+        f"HTTP/1.1 {status} {phrase(sentence)}\r\nContent-Type: text/plain; charset=utf-8\r\n"
         f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     ).encode() + body
 
