@@ -224,7 +224,7 @@ def _facts(act: Act) -> dict[str, str]:
     parameters = given.get("parameters") or {}
     found = {
         name: str(given[name])
-        for name in ("resource", "region", "host", "path", "exposure")
+        for name in ("resource", "region", "host", "path", "exposure", "delivery")
         if given.get(name)
     }
     if parameters:

@@ -15,6 +15,9 @@ from keyless_sidecar.workspace import WorkspaceRoot
 
 __all__ = ["acts_of_action", "acts_of_command"]
 
+#: Kinds of actions that are requests.
+_AT_THE_PROXY = ("aws", "http", "postgres")
+
 
 def acts_of_command(
     tool: Tool, argv: Sequence[str], folder: Path, facts: Mapping[str, Any]
@@ -34,6 +37,8 @@ def acts_of_action(
 ) -> tuple[Act, ...]:
     """The acts of an action by its name; parameters that aren't named count as not given.
 
+    They are those of a request at the proxy, unless ``delivery`` says otherwise.
+
     Args:
         action: such as ``aws:s3:PutObject`` or ``http:GET``.
         parameters: of an AWS operation.
@@ -45,6 +50,8 @@ def acts_of_action(
     given = dict(facts)
     tool = str(given.pop("tool", KERNEL))
     kind, _, rest = action.partition(":")
+    if kind in _AT_THE_PROXY:
+        given.setdefault("delivery", "proxy")
     if kind == "http":
         host, path = str(given.pop("host", "")), str(given.pop("path", "/"))
         return (act_for_http(rest, host, path, tool=tool, **given),)

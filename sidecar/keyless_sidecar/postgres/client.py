@@ -127,6 +127,7 @@ def act(tool: str, entry_name: str, target: Target, parameters: Mapping[str, str
         "user": parameters["user"],
         "application_name": parameters.get("application_name", ""),
         "credential_kind": "postgres",
+        "delivery": "proxy",
     }
     return Act("postgres:connect", tool, entry_name, None, attributes)
 

@@ -133,6 +133,7 @@ async def test_the_real_token_goes_out_in_its_place(scheme: str) -> None:
         "path": "/user",
         "method": "GET",
         "credential_kind": "token",
+        "delivery": "proxy",
     }
     request, answer = world.records
     assert (request.stage, request.decision, request.rule) == ("request", "allow", "default.reads")

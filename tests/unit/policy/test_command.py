@@ -85,6 +85,23 @@ def test_explain_an_action(file: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert capsys.readouterr().out.startswith("allow  aws:s3:PutObject\n")
 
 
+def test_explain_a_read_by_who_holds_the_key(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("explain", "--action", "aws:s3:ListBuckets")
+    assert run(file, *arguments) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("allow  aws:s3:ListBuckets\n  rule:     default.reads\n")
+    assert "  delivery: proxy\n" in out
+    assert run(file, *arguments, "--delivery", "env") == 0
+    out = capsys.readouterr().out
+    assert out.startswith("ask  aws:s3:ListBuckets\n  rule:     default.reads-with-credentials\n")
+    assert "holds the credential itself" in out
+    assert "  delivery: env\n" in out
+    assert run(file, "explain", "--action", "http:GET", "--host", "api.example.org") == 0
+    assert capsys.readouterr().out.startswith("allow  http:GET\n  rule:     default.web-reads\n")
+
+
 def test_explain_for_programs(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(file, "explain", "--json", "--action", "aws:lambda:Invoke",
                "--parameter", "FunctionName=f") == 0  # fmt: skip

@@ -304,7 +304,8 @@ def test_threads_share_a_policy() -> None:
 
     def work(mutating: bool) -> None:
         for _ in range(300):
-            one = Act("aws:s3:PutObject", "aws", "w", mutating, {"exposure": "", "parameters": {}})
+            facts = {"exposure": "", "parameters": {}, "delivery": "proxy"}
+            one = Act("aws:s3:PutObject", "aws", "w", mutating, facts)
             decision = shared.decide(one)
             if decision.outcome != ("ask" if mutating else "allow"):
                 wrong.append(decision)

@@ -51,6 +51,7 @@ def words(command: str) -> list[str]:
 
 def from_command(command: str, root: WorkspaceRoot, **facts: Any) -> tuple[Act, ...]:
     checked = check(TOOL, words(command), root, "")
+    facts = {"delivery": "proxy", **facts}
     return acts_for_command(
         checked, TOOL, credential="course", region=REGION, account=ACCOUNT, **facts
     )
@@ -60,7 +61,8 @@ def from_calls(calls: list[Call], **facts: Any) -> tuple[Act, ...]:
     acts: list[Act] = []
     for service, name, parameters in calls:
         given = dict(parameters)
-        common = {"tool": "kernel", "credential": "course", "account": ACCOUNT, **facts}
+        common = {"tool": "kernel", "credential": "course", "account": ACCOUNT}
+        common |= {"delivery": "proxy", **facts}
         common["region"] = given.pop("region", REGION)
         acts += acts_for_call(service, name, given, **common)
     return tuple(acts)
@@ -91,6 +93,22 @@ def test_same_answer(entry: Row, root: WorkspaceRoot) -> None:
         assert answers == entry.answers
     for policy in POLICIES:
         assert [policy.decide(act) for act in typed] == [policy.decide(act) for act in called]
+
+
+@pytest.mark.parametrize("entry", ROWS, ids=lambda entry: entry.command)
+def test_a_tool_that_holds_the_key_asks_before_it_reads(entry: Row, root: WorkspaceRoot) -> None:
+    default = POLICIES[0]
+    by_proxy = decide_all(default, from_command(entry.command, root))
+    for delivery in ("env", "file"):
+        held = decide_all(default, from_command(entry.command, root, delivery=delivery))
+        if by_proxy.outcome == "allow":
+            assert (held.outcome, held.rule) == ("ask", "default.reads-with-credentials")
+        else:
+            assert held.outcome == by_proxy.outcome
+    for delivery in ("none", "broker"):
+        assert decide_all(default, from_command(entry.command, root, delivery=delivery)) == by_proxy
+    unknown = decide_all(default, from_command(entry.command, root, delivery="session"))
+    assert unknown.outcome != "allow"
 
 
 @pytest.mark.parametrize(("command", "call"), REFUSED, ids=[entry[0] for entry in REFUSED])

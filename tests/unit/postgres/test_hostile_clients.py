@@ -245,6 +245,7 @@ async def test_the_policy_is_asked_and_obeyed(outcome: Any) -> None:
             "user": "app",
             "application_name": "mine",
             "credential_kind": "postgres",
+            "delivery": "proxy",
         }
         record = front.desk.last("postgres.connect")
         assert (record["outcome"], record["rule"]) == (outcome, "policy.cedar:no-db")

@@ -236,6 +236,7 @@ def _acts(
         allow_operations=client.allow_operations,
         unknown=[name for name in unknown if name not in given.values],
         host=host,
+        delivery="proxy",
         credential_kind="aws" if credential else "",
         **client.facts,
     )
