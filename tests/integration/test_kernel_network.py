@@ -463,8 +463,9 @@ async def test_a_hostile_cell_gets_refusals_and_the_proxy_lives_on(
 ) -> None:
     async with cells(aws_entry(cloud, "kernel")) as cell:
         said = (await cell(HOSTILE)).splitlines()
-        expected = [*17 * ["bad HTTP/1.1 400 Bad Request"], *8 * ["refused HTTP/1.1 403 Forbidden"]]
-        assert said == expected
+        expected = [*17 * ["bad HTTP/1.1 400 "], *8 * ["refused HTTP/1.1 403 "]]
+        assert [line[: len(start)] for line, start in zip(said, expected, strict=True)] == expected
+        assert all(len(line) > len(start) for line, start in zip(said, expected, strict=True))
         assert "Arn" in await cell("import boto3; print(boto3.client('sts').get_caller_identity())")
         assert requests_on_record(jupyter_home)[-1] == ("aws:sts:GetCallerIdentity", "allow")
         assert "allow" not in [decision for _, decision in requests_on_record(jupyter_home)[:-1]]
