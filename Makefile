@@ -10,6 +10,7 @@ READY := $(VENV)/.ready
 AWS_READY := .venv-aws/.ready
 WORKERS ?= 2
 LARGE_MIB ?= 5120
+RESIGNED ?= 100000
 
 .PHONY: packages demo test lint attacks fuzz fuzz-frames stress bench docs lock clean setup
 .DEFAULT_GOAL := help
@@ -67,8 +68,10 @@ attacks: setup
 	@$(BIN)/python -m tests.attacks.matrix -n $(WORKERS)
 
 # Each fuzz target for FUZZ_SECONDS (60); what is found is kept in tests/fuzz/cases.
+# Then 100,000 random requests, signed anew as botocore signs them: about half an hour.
 fuzz: setup
 	@$(BIN)/python -m tests.fuzz.run
+	@$(BIN)/python -m tests.fuzz.resigning --requests $(RESIGNED)
 
 # Ten million fuzzed frames, and a hundred thousand to real sidecars.
 fuzz-frames: setup

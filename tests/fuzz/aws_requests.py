@@ -7,6 +7,7 @@ made twice, with the placeholder and with the real keys, at the same moment; not
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import json
 import random
@@ -23,19 +24,21 @@ import botocore.session
 from botocore.awsrequest import AWSResponse
 from botocore.client import BaseClient
 from botocore.config import Config
-from botocore.credentials import Credentials
+from botocore.loaders import Loader
 from botocore.model import OperationModel, ServiceModel
 from tests.fuzz.aws_parameters import parameters
 from urllib3.util import url as urllib3_url
 
 from keyless_sidecar.egress.aws.parts import Parts
 
-__all__ = ["KEYS", "NOW", "Keys", "Pair", "Sender", "frozen"]
+__all__ = ["KEYS", "NOW", "Keys", "Pair", "Sender", "forget", "frozen"]
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 _UUID = uuid.UUID("12345678-1234-4234-8234-123456789abc")
 _REGIONS = ("us-east-1", "eu-west-1", "ap-southeast-2", "us-west-2", "cn-north-1", "us-gov-west-1")
 _SOURCES = {"cn-north-1": "cn-northwest-1", "us-gov-west-1": "us-gov-east-1"}
+#: Shared by all clients, as the sessions are: reading AWS's endpoints took most of the time.
+_LOADER = Loader()
 _TOKEN = "IQoJb3JpZ2luX2VjE/+//" + "A1b2+/=" * 20
 
 
@@ -97,6 +100,21 @@ def frozen() -> Iterator[None]:
         yield
 
 
+@functools.cache
+def _session(express: bool) -> botocore.session.Session:
+    session = botocore.session.Session()
+    session.register_component("data_loader", _LOADER)
+    if express:
+        session.set_config_variable("s3_disable_express_session_auth", True)
+    return session
+
+
+def forget(service: str) -> None:
+    """Let a service's model go: all at once would be gigabytes."""
+    for key in [key for key in _LOADER._cache if any(service in str(part) for part in key)]:
+        del _LOADER._cache[key]
+
+
 class Sender:
     """Makes calls to one service with one configuration.
 
@@ -143,12 +161,6 @@ class Sender:
     # ------------------------------------------------------------------ inside
 
     def _client(self, keys: Keys) -> BaseClient:
-        session = botocore.session.Session()
-        if self._express:
-            session.set_config_variable("s3_disable_express_session_auth", True)
-        session._credentials = Credentials(
-            keys.access_key_id, keys.secret_access_key, keys.session_token or None
-        )
         state = random.Random(f"{self.service}{self._region}{self.keys}")
         config: dict[str, Any] = {
             "retries": {"total_max_attempts": 1},
@@ -163,7 +175,14 @@ class Sender:
                 "addressing_style": state.choice(["path", "virtual", "auto"]),
                 **({"payload_signing_enabled": True} if state.random() < 0.3 else {}),
             }
-        return session.create_client(self.service, self._region, config=Config(**config))
+        return _session(self._express).create_client(
+            self.service,
+            self._region,
+            aws_access_key_id=keys.access_key_id,
+            aws_secret_access_key=keys.secret_access_key,
+            aws_session_token=keys.session_token or None,
+            config=Config(**config),
+        )
 
     def _make(
         self,

@@ -18,7 +18,7 @@ import time
 from collections.abc import Sequence
 
 from botocore.exceptions import BotoCoreError, EndpointResolutionError
-from tests.fuzz.aws_requests import NOW, Pair, Sender, frozen
+from tests.fuzz.aws_requests import NOW, Pair, Sender, forget, frozen
 
 from keyless_sidecar.egress.aws.aliases import canonical
 from keyless_sidecar.egress.aws.catalog import catalog
@@ -182,6 +182,7 @@ def _presignable(sender: Sender, name: str) -> bool:
 def _work(job: tuple[str, int, int]) -> tuple[str, collections.Counter[str], list[str]]:
     with frozen():
         tally, failures = one_service(*job)
+    forget(job[0])
     catalog()._models.clear()  # all models at once would be gigabytes
     routes.cache_clear()
     canonical.cache_clear()
@@ -206,8 +207,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     began = time.monotonic()
     endpoints()
     with multiprocessing.get_context("fork").Pool(options.processes, maxtasksperchild=40) as pool:
-        for service, tally, failures in pool.imap_unordered(_work, jobs):
+        for done, (service, tally, failures) in enumerate(pool.imap_unordered(_work, jobs), 1):
             total.update(tally)
+            if done % 50 == 0:
+                print(f"{done} of {len(jobs)} services, {total['failed']} failed", flush=True)
             if not tally:
                 print(f"{service}: nothing to call", flush=True)
             for line in failures:
