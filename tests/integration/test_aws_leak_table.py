@@ -14,21 +14,23 @@ import json
 import re
 import socket
 import ssl
-import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import pytest
 from botocore.auth import S3SigV4Auth, SigV4Auth, SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
-from tests.support.egress import AWS_CLI, Egress
+from tests.support.egress import Egress
+from tests.support.warm_aws import WarmAws
 from tests.support.web import Handler, serving
+from tests.unit.egress.engine.stage import Passing
 
+from keyless_sidecar.egress.messages import Handler as EgressHandler
 from keyless_sidecar.policy.engine import Principal
 from keyless_sidecar.policy.loading import load_policy
 from keyless_sidecar.vault import Entry
@@ -100,6 +102,7 @@ class _Server(Handler):
 class Bench:
     """What a row acts with."""
 
+    aws: WarmAws
     egress: Egress
     allowing: Egress
     seen: list[tuple[str, dict[str, str], bytes]]
@@ -113,20 +116,18 @@ class Bench:
         return self._cli(self.allowing, line, environment)
 
     def _cli(self, egress: Egress, line: str, environment: Mapping[str, str]) -> str:
-        done = subprocess.run(
-            [AWS_CLI, *line.split()],
-            capture_output=True,
-            env={
+        _, said = self.aws.run(
+            line.split(),
+            {
                 "PATH": "/usr/bin:/bin",
                 "HOME": "/nonexistent",
                 "AWS_MAX_ATTEMPTS": "1",
                 **egress.environment("prod"),
                 **environment,
             },
-            timeout=60,
         )
         # The runner shows the proxy's notes with the output.
-        return (done.stdout + done.stderr).decode() + egress.notes()
+        return said + egress.notes()
 
     def keys(self, name: str = "prod") -> Credentials:
         found = self.egress.environment(name)
@@ -476,29 +477,88 @@ TABLE = [
 ]  # fmt: skip
 
 
+#: Ways that lead nowhere without Keyless either, and why.
+HARMLESS_ANYWHERE = {
+    "aws configure get aws_secret_access_key": "the CLI reads files for it, no variables",
+    "aws configure list": "the CLI masks keys",
+    "another Host than the tunnel's": "the same engine reads HTTP, whoever decides",
+    "two lengths": "the same",
+    "a length and chunks": "the same",
+    "a folded header": "the same",
+    "a presigned URL, used as meant": "it is how it should be",
+    "an answer that is compressed unasked": "the CLI can't read it",
+}
+#: Where the commands of the table would go.
+ANYWHERE = [
+    f"{host}:*"
+    for host in (
+        "*.amazonaws.com", "*.amazonaws.com.cn", "*.on.aws", "*.example.com", "169.254.169.254",
+        "127.0.0.1",
+    )
+]  # fmt: skip
+
+
+class Unprotected(Egress):
+    """A proxy that asks nothing, for a tool that holds the real keys."""
+
+    def environment(self, name: str = "") -> dict[str, str]:
+        found = super().environment()
+        if name:
+            fields = self.entries[name].fields
+            found["AWS_ACCESS_KEY_ID"] = fields["access_key_id"]
+            found["AWS_SECRET_ACCESS_KEY"] = fields["secret_access_key"]
+        return found
+
+    def _handlers(self) -> list[EgressHandler]:
+        super()._handlers()
+        return [Passing()]
+
+
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+def server() -> Iterator[tuple[int, list[tuple[str, dict[str, str], bytes]]]]:
     seen: list[tuple[str, dict[str, str], bytes]] = []
-    fields = {"access_key_id": KEY_ID, "secret_access_key": SECRET}
-    entries = [
-        Entry("prod", "aws", fields, ("aws",), source="memory"),
-        Entry(
-            "other", "aws", {**fields, "secret_access_key": SECRET[::-1]}, ("x",), source="memory"
-        ),
-    ]
+    with serving(type("Server", (_Server,), {"seen": seen})) as port:
+        yield port, seen
+
+
+@pytest.fixture(scope="module")
+def aws() -> Iterator[WarmAws]:
+    with WarmAws() as running:
+        yield running
+
+
+Made = tuple[int, list[tuple[str, dict[str, str], bytes]]]
+KEYS = {"access_key_id": KEY_ID, "secret_access_key": SECRET}
+ENTRIES = [
+    Entry("prod", "aws", KEYS, ("aws",), source="memory"),
+    Entry("other", "aws", {**KEYS, "secret_access_key": SECRET[::-1]}, ("x",), source="memory"),
+]
+
+
+@pytest.fixture(scope="module")
+def bench(server: Made, aws: WarmAws, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    port, seen = server
     policy = load_policy(None, Principal("kernel"))
     operations = ["AssumeRole", "AssumeRoleWithWebIdentity", "GetSessionToken"]
     allowed = ["secretsmanager:GetSecretValue", *(f"sts:{name}" for name in operations)]
     folders = [tmp_path_factory.mktemp(name) for name in ("denying", "allowing")]
-    with serving(type("Server", (_Server,), {"seen": seen})) as port:
-        upstreams = {"*.amazonaws.com": f"http://127.0.0.1:{port}"}
-        with (
-            Egress(folders[0], entries, upstreams, policy, own=["prod"]) as egress,
-            Egress(
-                folders[1], entries, upstreams, policy, own=["prod"], allow_operations=allowed
-            ) as allowing,
-        ):
-            yield Bench(egress, allowing, seen, folders[0])
+    upstreams = {"*.amazonaws.com": f"http://127.0.0.1:{port}"}
+    with (
+        Egress(folders[0], ENTRIES, upstreams, policy, own=["prod"]) as egress,
+        Egress(
+            folders[1], ENTRIES, upstreams, policy, own=["prod"], allow_operations=allowed
+        ) as allowing,
+    ):
+        yield Bench(aws, egress, allowing, seen, folders[0])
+
+
+@pytest.fixture(scope="module")
+def naked(server: Made, aws: WarmAws, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    port, seen = server
+    folder = tmp_path_factory.mktemp("naked")
+    upstreams = {"*": f"http://127.0.0.1:{port}"}
+    with Unprotected(folder, ENTRIES, upstreams, allowed=ANYWHERE) as egress:
+        yield Bench(aws, egress, egress, seen, folder)
 
 
 def test_the_table_is_long_enough() -> None:
@@ -523,3 +583,27 @@ def test_no_way_leads_out(bench: Bench, row: Row) -> None:
         assert headers["host"].endswith(".amazonaws.com")
     records = bench.egress.records + bench.allowing.records
     assert not any(value in repr(records) for value in REAL)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [row for row in TABLE if row.name not in HARMLESS_ANYWHERE],
+    ids=lambda row: row.name[:60],
+)
+def test_each_way_leads_out_where_nothing_is_between(naked: Bench, row: Row) -> None:
+    """A real value can be read, or what must not be sent arrives."""
+    naked.seen.clear()
+    read = row.does(naked)
+    for word in re.findall(r"[A-Za-z0-9_-]{100,}", read):
+        read += base64.urlsafe_b64decode(word + "=" * (-len(word) % 4)).decode("latin-1")
+    leaked = [value for value in REAL if value in read]
+    done = [
+        (path, headers)
+        for path, headers, _ in naked.seen
+        if not row.arrives or "x-amz-copy-source" in headers or SECRET in unquote(path)
+    ]
+    assert leaked or done, read
+
+
+def test_what_is_harmless_anywhere_is_in_the_table() -> None:
+    assert HARMLESS_ANYWHERE.keys() <= {row.name for row in TABLE}
