@@ -60,6 +60,8 @@ class LoggedCall:
     status: int
     #: AWS's error code where the front refused.
     error: str = ""
+    #: Who was set as the session's source, where the principal is a role's session.
+    source_identity: str = ""
 
 
 class Gatekeeper:
@@ -70,12 +72,12 @@ class Gatekeeper:
         self.principals = principals
 
     def decide(
-        self, request: HttpRequest, now: datetime, note: Callable[[str, str, str, str], None]
+        self, request: HttpRequest, now: datetime, note: Callable[..., None]
     ) -> tuple[Principal, sigv4.Claim, Call]:
         """Who asks for what.
 
         Args:
-            note: told (service, operation, resource, principal ARN) as far as they are known, for
+            note: told (service, operation, resource, principal) as far as they are known, for
                 the log; the principal only once the signature has proved it.
 
         Raises:
@@ -85,15 +87,15 @@ class Gatekeeper:
         try:
             claim = sigv4.parse(request)
             protocol = self.catalogue.protocol(claim.service)
-            note(claim.service, "", "", "")
+            note(claim.service, "", "")
             principal = self.principals.find(claim, now)
             sigv4.verify(request, claim, principal.secret, now)
-            note(claim.service, "", "", principal.arn)
+            note(claim.service, "", "", principal)
             call = self.catalogue.identify(request, claim.service, claim.region)
             resource = call.accesses[-1].resource
-            note(claim.service, call.operation, resource, principal.arn)
+            note(claim.service, call.operation, resource, principal)
             for access in call.accesses:
-                if not principal.may(access):
+                if not self.principals.may(principal, access):
                     raise Refusal(
                         Fault.DENIED,
                         f"User: {principal.arn} is not authorized to perform: {access.action}"
@@ -203,15 +205,24 @@ class Front:
         )
         entry = LoggedCall(time.time(), "", "", "", "", allowed=False, status=0)
 
-        def note(service: str, operation: str, resource: str, principal: str) -> None:
+        def note(
+            service: str, operation: str, resource: str, principal: Principal | None = None
+        ) -> None:
             nonlocal entry
             entry = replace(
-                entry, service=service, operation=operation, resource=resource, principal=principal
+                entry,
+                service=service,
+                operation=operation,
+                resource=resource,
+                principal=principal.arn if principal else "",
+                source_identity=principal.source_identity if principal else "",
             )
 
         try:
             principal, claim, call = self._gatekeeper.decide(request, datetime.now(UTC), note)
-            response = await self._forward(request, claim, principal, client)
+            response = self._gatekeeper.principals.answer(call)
+            if response is None:
+                response = await self._forward(request, claim, principal, client)
             if response.status < 300:
                 learned = self._gatekeeper.principals.learn(principal, call, response.body)
                 response = replace(response, body=learned)

@@ -182,6 +182,8 @@ class Catalogue:
                 resource = f"arn:aws:iam::{self._account}:user/{form['UserName']}"
             case "iam" if "RoleName" in form:
                 resource = f"arn:aws:iam::{self._account}:role/{form['RoleName']}"
+        if service == "sts" and form.get("SourceIdentity"):
+            yield Access("sts:SetSourceIdentity", resource)
         for action in _ACTIONS.get((service, operation), (operation,)):
             yield Access(f"{service}:{action}", resource)
 

@@ -6,8 +6,10 @@ understood never allows: an ``Allow`` with a ``Condition`` doesn't count, a ``De
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
@@ -44,6 +46,30 @@ def check_document(document: object) -> Document:
         if ("Resource" in statement) == ("NotResource" in statement):
             raise ValueError("each statement needs either Resource or NotResource")
     return document
+
+
+def revocation(text: str) -> datetime | None:
+    """Since when a role's sessions count, where a policy says that and nothing else.
+
+    Args:
+        text: a policy document, such as ``AWSRevokeOlderSessions``.
+    """
+    try:
+        document = check_document(json.loads(text))
+        (statement,) = _list(document["Statement"])
+        dates = statement["Condition"]["DateLessThan"]
+        if (
+            statement["Effect"] != "Deny"
+            or _list(statement["Action"]) != ["*"]
+            or _list(statement["Resource"]) != ["*"]
+            or set(statement["Condition"]) != {"DateLessThan"}
+            or set(dates) != {"aws:TokenIssueTime"}
+        ):
+            return None
+        found = datetime.fromisoformat(dates["aws:TokenIssueTime"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return found.astimezone(UTC)
 
 
 def _concerns(statement: Mapping[str, Any], action: str, resource: str) -> bool:

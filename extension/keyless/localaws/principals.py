@@ -20,6 +20,7 @@ from botocore.credentials import Credentials
 
 from keyless.localaws import policy
 from keyless.localaws.faults import Fault, Refusal
+from keyless.localaws.http import HttpResponse
 from keyless.localaws.operations import Access, Call
 from keyless.localaws.sigv4 import Claim
 
@@ -40,6 +41,11 @@ class Principal:
     #: Policies that a session narrows them with; ``None`` where it is no narrowed session.
     session: tuple[policy.Document, ...] | None = None
     expires: datetime | None = None
+    #: When STS made the keys; ``None`` for those that don't end.
+    issued: datetime | None = None
+    #: ARN of the role, for a role's session.
+    role: str = ""
+    source_identity: str = ""
     #: The key that moto knows for this principal, where it is another one.
     known_as: Credentials | None = None
 
@@ -52,7 +58,7 @@ class Principal:
         return self.known_as or Credentials(self.access_key_id, self.secret, self.token or None)
 
     def may(self, access: Access) -> bool:
-        """Whether its policies allow an access."""
+        """Whether its own policies allow an access."""
         if access.action == "sts:GetCallerIdentity":
             return True  # AWS answers this whatever the policies say
         documents = [self.identity] + ([self.session] if self.session is not None else [])
@@ -69,6 +75,8 @@ class Principals:
     def __init__(self, roles: Mapping[str, policy.Document]) -> None:
         self._roles = dict(roles)
         self._by_key: dict[str, Principal] = {}
+        #: Role → since when its sessions count: ``AWSRevokeOlderSessions``.
+        self._revoked: dict[str, datetime] = {}
 
     def add(self, principal: Principal) -> None:
         """Let someone in."""
@@ -90,6 +98,36 @@ class Principals:
         if principal.expires and now >= principal.expires:
             raise Refusal(Fault.EXPIRED_TOKEN, "The security token has expired.")
         return principal
+
+    def may(self, principal: Principal, access: Access) -> bool:
+        """Whether an access is allowed: by the principal's policies, and by no revocation."""
+        since = self._revoked.get(principal.role)
+        revoked = since is not None and principal.issued is not None and principal.issued < since
+        if revoked and access.action != "sts:GetCallerIdentity":
+            return False
+        return principal.may(access)
+
+    def answer(self, call: Call) -> HttpResponse | None:
+        """Do what moto can't: it knows no conditions about dates, and would deny everything.
+
+        Returns:
+            The answer, or ``None`` for all calls but a revocation of a role's sessions.
+        """
+        if (call.service, call.operation) != ("iam", "PutRolePolicy"):
+            return None
+        since = policy.revocation(call.form.get("PolicyDocument", ""))
+        if since is None:
+            return None
+        role = next((r for r in self._roles if r.endswith(f"/{call.form.get('RoleName')}")), "")
+        if not role:
+            raise Refusal(Fault.DENIED, f"No such role: {call.form.get('RoleName', '')}")
+        self._revoked[role] = since
+        body = (
+            '<PutRolePolicyResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/">'
+            "<ResponseMetadata><RequestId>local</RequestId></ResponseMetadata>"
+            "</PutRolePolicyResponse>"
+        )
+        return HttpResponse(200, (("Content-Type", "text/xml"),), body.encode())
 
     def check(self, parent: Principal, call: Call) -> None:
         """Refuse what :meth:`learn` could not keep track of.
@@ -140,6 +178,10 @@ class Principals:
                 identity=(self._roles[call.form["RoleArn"]],) if assumed else parent.identity,
                 session=session,
                 expires=expires,
+                issued=datetime.now(UTC),
+                role=call.form["RoleArn"] if assumed else parent.role,
+                # once set, it stays with all sessions that are made from this one
+                source_identity=parent.source_identity or call.form.get("SourceIdentity", ""),
                 # moto knows the keys of assumed roles, but not of the other two kinds of session
                 known_as=None if assumed else parent.upstream,
             )

@@ -26,6 +26,7 @@ from keyless.localaws import policy, setup
 from keyless.localaws.front import Front, Gatekeeper, LoggedCall
 from keyless.localaws.operations import Catalogue
 from keyless.localaws.principals import Principal, Principals
+from keyless.localaws.trail import Event, event_of
 
 #: How long moto may take to come up, in seconds.
 START_TIMEOUT = 60.0
@@ -95,6 +96,11 @@ class LocalAws:
     def requests(self) -> tuple[LoggedCall, ...]:
         """What was asked so far: operation, principal, allowed or not."""
         return self._front.log if self._front else ()
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """The same as CloudTrail tells it: who did what, from which session."""
+        return tuple(event_of(call) for call in self.requests)
 
     @property
     def pid(self) -> int:
