@@ -12,6 +12,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from keyless.protocol.calls import Call, Describe, Description
 from keyless.protocol.frames import ProtocolError, encode, request_reader
 from keyless.protocol.messages import (
     MAX_STDIN_BYTES,
@@ -30,7 +31,7 @@ from keyless.protocol.messages import (
     Welcome,
 )
 from keyless_sidecar.dispatch import TABLE, Gatekeeper, Violation
-from keyless_sidecar.flow import Flow, FlowError
+from keyless_sidecar.flow import CallFlow, Flow, FlowError, Underway
 
 _READ = 64 * 1024
 #: Bytes of replies that may wait in this process for the kernel side to read.
@@ -51,6 +52,19 @@ class Service(Protocol):
         """Record and answer a request that isn't even looked at."""
 
 
+class Calls(Protocol):
+    """What makes calls: :class:`keyless_sidecar.calls.runner.CallRunner`."""
+
+    async def serve(self, flow: CallFlow, send: Send) -> None:
+        """Answer one call."""
+
+    async def refuse(self, request: Call, kind: FailureKind, message: str, rule: str) -> Reply:
+        """Record and answer a call that isn't even looked at."""
+
+    async def describe(self, question: Describe) -> Description:
+        """Names and documentation."""
+
+
 class Channel:
     """One connection.  Owned by the event loop's thread.
 
@@ -58,6 +72,7 @@ class Channel:
         kernel_id: which kernel this is.
         level: isolation level, for ``Welcome``.
         service: runs requests.
+        calls: makes calls.
         status: makes the answer to ``StatusQuery``.
         most: requests under way at once.
     """
@@ -68,16 +83,18 @@ class Channel:
         kernel_id: str,
         level: str,
         service: Service,
+        calls: Calls,
         status: Callable[[int], Awaitable[Status]],
         most: int,
     ) -> None:
         self._kernel_id = kernel_id
         self._level = level
         self._service = service
+        self._calls = calls
         self._status = status
         self._most = most
         self._gatekeeper = Gatekeeper()
-        self._flows: dict[int, Flow] = {}
+        self._flows: dict[int, Underway] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._writer: asyncio.StreamWriter | None = None
         self._turn = asyncio.Lock()
@@ -141,10 +158,9 @@ class Channel:
 
     async def _on_exec(self, request: Exec) -> None:
         if len(self._flows) >= self._most:
-            message = f"{self._most} commands are under way; wait for one of them to end."
-            await self._refuse(request, message, "request.many")
+            await self._refuse(request, self._many(), "request.many")
             return
-        held = sum(flow.request.stdin_size or 0 for flow in self._flows.values())
+        held = sum(flow.announced for flow in self._flows.values())
         if held + (request.stdin_size or 0) > MAX_STDIN_HELD:
             message = (
                 f"The commands under way hold {held} bytes of standard input, and {MAX_STDIN_HELD} "
@@ -153,10 +169,36 @@ class Channel:
             await self._refuse(request, message, "request.stdin")
             return
         flow = Flow(request)
-        self._flows[request.id] = flow
-        task = asyncio.create_task(self._run(flow))
+        self._begin(request.id, flow, lambda: self._service.serve(flow, self.send))
+
+    async def _on_call(self, request: Call) -> None:
+        if len(self._flows) >= self._most:
+            message = self._many()
+            await self.send(
+                await self._calls.refuse(request, "InvalidRequest", message, "request.many")
+            )
+            return
+        flow = CallFlow(request)
+        self._begin(request.id, flow, lambda: self._calls.serve(flow, self.send))
+
+    async def _on_describe(self, question: Describe) -> None:
+        async def answer() -> None:
+            await self.send(await self._calls.describe(question))
+
+        if len(self._flows) >= self._most:
+            await self.send(Description(id=question.id))
+            return
+        # Not at once: a model that nobody has used yet takes its time to be read.
+        self._begin(question.id, Underway(), answer)
+
+    def _begin(self, number: int, flow: Underway, work: Callable[[], Awaitable[None]]) -> None:
+        self._flows[number] = flow
+        task = asyncio.create_task(self._run(number, work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def _many(self) -> str:
+        return f"{self._most} commands are under way; wait for one of them to end."
 
     async def _refuse(self, request: Exec, message: str, rule: str) -> None:
         await self.send(await self._service.refuse(request, "InvalidRequest", message, rule))
@@ -185,10 +227,10 @@ class Channel:
     async def _on_status(self, message: StatusQuery) -> None:
         await self.send(await self._status(message.id))
 
-    async def _run(self, flow: Flow) -> None:
+    async def _run(self, number: int, work: Callable[[], Awaitable[None]]) -> None:
         try:
-            await self._service.serve(flow, self.send)
+            await work()
         except ConnectionError:
             pass  # the reading side ends the sidecar
         finally:
-            self._flows.pop(flow.request.id, None)
+            self._flows.pop(number, None)

@@ -11,6 +11,7 @@ import enum
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from keyless.protocol.calls import Call, Describe
 from keyless.protocol.messages import (
     PROTOCOL_VERSION,
     Cancel,
@@ -66,6 +67,8 @@ TABLE: Mapping[type, Permit] = MappingProxyType(
     {
         Hello: Permit("on_hello", State.NEW, Identity.NONE, once=True),
         Exec: Permit("on_exec", State.OPEN, Identity.FRESH),
+        Call: Permit("on_call", State.OPEN, Identity.FRESH),
+        Describe: Permit("on_describe", State.OPEN, Identity.FRESH),
         Stdin: Permit("on_stdin", State.OPEN, Identity.KNOWN),
         Keys: Permit("on_keys", State.OPEN, Identity.KNOWN),
         Resize: Permit("on_resize", State.OPEN, Identity.KNOWN),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 
+from keyless.protocol.calls import Call
 from keyless.protocol.messages import OUTPUT_WINDOW, Exec, Terminal
 
 _MOST_CREDIT = 2**31
@@ -124,19 +125,15 @@ class Keyboard:
         del self._waiting[:size]
 
 
-class Flow:
-    """One ``Exec`` under way.
+class Underway:
+    """Any request under way, as the channel knows it."""
 
-    Args:
-        request: as it came.
-    """
+    #: Bytes of standard input that were announced.
+    announced = 0
 
-    def __init__(self, request: Exec) -> None:
-        self.request = request
+    def __init__(self) -> None:
         self.credit = Credit()
         self.cancelled = asyncio.Event()
-        self.stdin = None if request.stdin_size is None else StandardInput(request.stdin_size)
-        self.keyboard = None if request.terminal is None else Keyboard(request.terminal)
 
     def feed_stdin(self, data: bytes) -> None:
         """Take a piece of standard input.
@@ -144,9 +141,7 @@ class Flow:
         Raises:
             FlowError: none was announced, or less.
         """
-        if self.stdin is None:
-            raise FlowError("standard input that was not announced")
-        self.stdin.feed(data)
+        raise FlowError("standard input that was not announced")
 
     def typing(self) -> Keyboard:
         """The keyboard of its terminal.
@@ -154,11 +149,47 @@ class Flow:
         Raises:
             FlowError: it asked for none.
         """
-        if self.keyboard is None:
-            raise FlowError("keys or a size for a terminal that was not asked for")
-        return self.keyboard
+        raise FlowError("keys or a size for a terminal that was not asked for")
+
+
+class Flow(Underway):
+    """One ``Exec`` under way.
+
+    Args:
+        request: as it came.
+    """
+
+    def __init__(self, request: Exec) -> None:
+        super().__init__()
+        self.request = request
+        self.announced = request.stdin_size or 0
+        self.stdin = None if request.stdin_size is None else StandardInput(request.stdin_size)
+        self.keyboard = None if request.terminal is None else Keyboard(request.terminal)
+
+    def feed_stdin(self, data: bytes) -> None:
+        """See :class:`Underway`."""
+        if self.stdin is None:
+            super().feed_stdin(data)
+        else:
+            self.stdin.feed(data)
+
+    def typing(self) -> Keyboard:
+        """See :class:`Underway`."""
+        return super().typing() if self.keyboard is None else self.keyboard
 
     def close(self) -> None:
         """Free what it holds."""
         if self.stdin is not None:
             self.stdin.close()
+
+
+class CallFlow(Underway):
+    """One ``Call`` under way.
+
+    Args:
+        request: as it came.
+    """
+
+    def __init__(self, request: Call) -> None:
+        super().__init__()
+        self.request = request

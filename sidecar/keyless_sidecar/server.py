@@ -29,6 +29,9 @@ from keyless_kernel.confine import ConfinementUnavailable, Confiner, probe
 from keyless_kernel.confine.bubblewrap import find_bwrap
 from keyless_kernel.confine.settings import SidecarSettings
 from keyless_sidecar.audit import AuditLog, AuditUnavailable
+from keyless_sidecar.calls.content import Owner
+from keyless_sidecar.calls.planning import CallPlanner
+from keyless_sidecar.calls.runner import CallRunner
 from keyless_sidecar.channel import Channel
 from keyless_sidecar.config import ConfigInvalid, Configuration, build
 from keyless_sidecar.dispatch import Violation
@@ -263,6 +266,18 @@ async def _serve(parts: Parts, options: argparse.Namespace) -> int:
         ways=ways,
         book=book,
     )
+    calls = CallRunner(
+        planner=CallPlanner(parts.workspace, parts.policy),
+        keeper=keeper,
+        audit=parts.audit,
+        ways=ways,
+        book=book,
+        workspace=parts.workspace,
+        owner=Owner(parts.confiner.uid, parts.confiner.gid),
+        scratch=parts.scratch,
+        most=config.tools.max_written,
+        threads=config.tools.max_requests,
+    )
     reporter = StatusReporter(
         kernel_id=parts.kernel_id,
         confiner=parts.confiner,
@@ -277,6 +292,7 @@ async def _serve(parts: Parts, options: argparse.Namespace) -> int:
         kernel_id=parts.kernel_id,
         level=parts.confiner.level,
         service=runner,
+        calls=calls,
         status=reporter.answer,
         most=config.tools.max_requests,
     )
@@ -314,6 +330,7 @@ async def _serve(parts: Parts, options: argparse.Namespace) -> int:
         watchdog.daemon = True
         watchdog.start()
         await asyncio.wait({asyncio.ensure_future(channel.close())}, timeout=STOP_TIMEOUT)
+        calls.close()
         keeper.close()
         spawner.close()
 

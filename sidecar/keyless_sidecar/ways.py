@@ -21,9 +21,11 @@ from keyless_sidecar.egress.authority import Authority
 from keyless_sidecar.egress.aws.handler import AwsHandler
 from keyless_sidecar.egress.client import Client, RequestRecord
 from keyless_sidecar.egress.messages import Handler
+from keyless_sidecar.egress.pool import Pool
 from keyless_sidecar.egress.server import EgressProxy
 from keyless_sidecar.egress.tokens import TokenBinding, TokenHandler
 from keyless_sidecar.egress.trust import client_context
+from keyless_sidecar.egress.upstream import Forwarder
 from keyless_sidecar.execution.destinations import Allowed, Destination, allowed_for, split_pattern
 from keyless_sidecar.execution.egress import EgressGate
 from keyless_sidecar.execution.order import Gate, WayOut
@@ -156,6 +158,33 @@ class Ways:
             )
 
         return way_out
+
+    def direct(
+        self,
+        tool: str,
+        hosts: Sequence[str],
+        entries: Sequence[EntryInfo],
+        *,
+        record: str,
+        facts: Mapping[str, Any],
+        pool: Pool,
+    ) -> tuple[Client, Forwarder]:
+        """The way out of requests that the sidecar itself makes, in the name of a tool.
+
+        Args:
+            tool: its name.
+            hosts: ``host:port`` patterns that may be reached.
+            entries: what it has placeholders for.
+            record: id of the request's first audit record.
+            facts: of the act, for the policy.
+            pool: idle connections, which the caller closes.
+
+        Returns:
+            for whom a handler works, and what sends the requests that it lets through.
+        """
+        allowed = Allowed(tuple(split_pattern(host) for host in hosts))
+        forwarder = Forwarder(allowed, self._upstreams, trust=self._trust, pool=pool)
+        return self._client(tool, entries, record, (), facts), forwarder
 
     def _database(
         self, listener: socket.socket, token: bytes, entry: EntryInfo, tool: str, record: str

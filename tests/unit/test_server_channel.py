@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from keyless.protocol.calls import Call, Describe, Description
 from keyless.protocol.frames import encode, reply_reader
 from keyless.protocol.messages import (
     Cancel,
@@ -26,7 +27,7 @@ from keyless.protocol.messages import (
 )
 from keyless_sidecar.channel import Channel, Send
 from keyless_sidecar.dispatch import Violation
-from keyless_sidecar.flow import Flow
+from keyless_sidecar.flow import CallFlow, Flow
 
 
 class Service:
@@ -55,6 +56,19 @@ class Service:
 
     async def refuse(self, request: Exec, kind: FailureKind, message: str, rule: str) -> Reply:
         return Failed(id=request.id, kind=kind, message=message, record_id="r")
+
+
+class Calls:
+    """Makes no calls; knows one name."""
+
+    async def serve(self, flow: CallFlow, send: Send) -> None:
+        await send(Failed(id=flow.request.id, kind="InvalidRequest", message="No calls here."))
+
+    async def refuse(self, request: Call, kind: FailureKind, message: str, rule: str) -> Reply:
+        return Failed(id=request.id, kind=kind, message=message, record_id="r")
+
+    async def describe(self, question: Describe) -> Description:
+        return Description(id=question.id, names=["sts"])
 
 
 class Peer:
@@ -102,7 +116,7 @@ async def connected(most: int = 4) -> AsyncIterator[tuple[Peer, asyncio.Task[Non
     ours.setblocking(False)
     theirs.setblocking(False)
     service = Service()
-    channel = Channel(kernel_id="k", level="l", service=service, status=status, most=most)
+    channel = Channel(kernel_id="k", level="l", service=service, calls=Calls(), status=status, most=most)
     serving = asyncio.create_task(channel.serve(theirs))
     try:
         yield Peer(ours, service), serving, channel
@@ -176,7 +190,7 @@ async def test_a_peer_that_reads_nothing_holds_the_sender_up() -> None:
 
 
 async def test_sending_before_the_start_and_after_the_end() -> None:
-    channel = Channel(kernel_id="k", level="l", service=Service(), status=status, most=1)
+    channel = Channel(kernel_id="k", level="l", service=Service(), calls=Calls(), status=status, most=1)
     with pytest.raises(ConnectionError):
         await channel.send(await status(1))
     async with connected() as (peer, serving, running):

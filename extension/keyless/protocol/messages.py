@@ -14,6 +14,13 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from keyless.protocol.calls import Call, CallFinished, Describe, Description, Piece, Progress
+from keyless.protocol.parts import CellInfo as CellInfo
+from keyless.protocol.parts import Message as _Message
+from keyless.protocol.parts import Name as Name
+from keyless.protocol.parts import RequestId as RequestId
+from keyless.protocol.parts import WrittenFile as WrittenFile
+
 PROTOCOL_VERSION = 1
 
 #: Largest argument vector (sum of all arguments) that a request may carry.
@@ -29,13 +36,7 @@ OUTPUT_WINDOW = 256 * 1024
 #: Longest timeout that a request may name.
 MAX_TIMEOUT = 24 * 3600.0
 
-RequestId = Annotated[int, Meta(ge=1, le=2**53)]
-Name = Annotated[str, Meta(min_length=1, max_length=128)]
 Cells = Annotated[int, Meta(ge=1, le=500)]
-
-
-class _Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type"):
-    """Base of every message: immutable, closed, told apart by its ``type``."""
 
 
 # --------------------------------------------------------------------------- kernel → sidecar
@@ -45,13 +46,6 @@ class Hello(_Message, frozen=True, tag="hello"):
     """First message on a connection, sent once."""
 
     version: int
-
-
-class CellInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which cell asks.  The kernel side says so: a claim for the audit, never an authority."""
-
-    execution_count: Annotated[int, Meta(ge=0, le=2**53)] = 0
-    cell_hash: Annotated[str, Meta(max_length=64)] = ""
 
 
 class Terminal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -131,7 +125,7 @@ class StatusQuery(_Message, frozen=True, tag="status?"):
     id: RequestId
 
 
-Request = Hello | Exec | Stdin | Keys | Resize | Cancel | Credit | StatusQuery
+Request = Hello | Exec | Stdin | Keys | Resize | Cancel | Credit | StatusQuery | Call | Describe
 
 # --------------------------------------------------------------------------- sidecar → kernel
 
@@ -181,14 +175,6 @@ class Waiting(_Message, frozen=True, tag="waiting"):
     id: RequestId
     #: Whether what is typed will be shown; not while a password is asked for.
     echo: bool
-
-
-class WrittenFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A file that the command left in the workspace."""
-
-    path: str
-    size: int
-    sha256: str
 
 
 class Finished(_Message, frozen=True, tag="finished"):
@@ -256,4 +242,16 @@ class Status(_Message, frozen=True, tag="status"):
     audit_records: int
 
 
-Reply = Welcome | Started | Output | Waiting | Finished | Failed | Status
+Reply = (
+    Welcome
+    | Started
+    | Output
+    | Waiting
+    | Finished
+    | Failed
+    | Status
+    | Piece
+    | Progress
+    | CallFinished
+    | Description
+)

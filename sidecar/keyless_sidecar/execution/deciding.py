@@ -58,6 +58,23 @@ def decide(
         )
     except NotInModel as error:
         raise Refused("PolicyDenied", str(error), "policy.model") from None
+    return judge(policy, acts, later=proxied)
+
+
+def judge(policy: CedarPolicy, acts: Sequence[Act], *, later: bool) -> str:
+    """Ask the policy about acts.  The one place where a person can be asked before something runs.
+
+    Args:
+        policy: in force.
+        acts: all of them must pass.
+        later: whether each request is decided again, when more is known about it.
+
+    Returns:
+        The name of the rule that allows it.
+
+    Raises:
+        Refused: it may not be done; the message says why, and what would allow it.
+    """
     rule = ""
     refusals: list[tuple[Decision, Act]] = []
     for act in acts:
@@ -65,7 +82,7 @@ def decide(
         decision = explanation.decision
         if decision.outcome == "allow":
             rule = rule or decision.rule
-        elif proxied and explanation.failed:
+        elif later and explanation.failed:
             rule = rule or "proxy.decides"
         else:
             refusals.append((decision, act))
@@ -75,4 +92,4 @@ def decide(
     return rule
 
 
-__all__ = ["decide"]
+__all__ = ["decide", "judge"]

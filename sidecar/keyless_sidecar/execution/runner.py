@@ -24,6 +24,7 @@ from keyless.protocol.messages import (
 from keyless_sidecar.audit import AuditLog, AuditUnavailable
 from keyless_sidecar.execution.command import Commands
 from keyless_sidecar.execution.delivery import CERTIFICATES, Delivered, deliver
+from keyless_sidecar.execution.guarding import NO_VAULT, guarded, place
 from keyless_sidecar.execution.order import Order, Outcome, WayOut
 from keyless_sidecar.execution.planning import Ended, Plan, Planner, dry_run_notes
 from keyless_sidecar.execution.recording import Recorder
@@ -41,10 +42,6 @@ STDIN_TIMEOUT = 60.0
 
 Send = Callable[[Reply], Awaitable[None]]
 _log = logging.getLogger(__name__)
-
-# The reasons themselves name host paths, which are none of the kernel side's business.
-_NO_AUDIT = "The audit log can't be written, so nothing runs; the sidecar's own log says why."
-_NO_VAULT = "The vault can't be read, so nothing runs; the sidecar's own log says why."
 
 
 class Runner:
@@ -89,7 +86,7 @@ class Runner:
             ConnectionError: the kernel side is gone.
         """
         try:
-            reply = await self._guarded(flow.request, self._answer(flow, send))
+            reply = await guarded(flow.request.id, self._answer(flow, send))
         finally:
             flow.close()
         await send(reply)
@@ -102,22 +99,7 @@ class Runner:
             await recorder.request(request)
             return await recorder.denied(request, Ended(kind, message, rule))
 
-        return await self._guarded(request, answer())
-
-    async def _guarded(self, request: Exec, answer: Awaitable[Reply]) -> Reply:
-        """The answer, or the ``Failed`` that says why there is none."""
-        try:
-            return await answer
-        except AuditUnavailable as error:
-            _log.error("audit: %s", error)
-            message = _NO_AUDIT
-        except VaultError as error:
-            _log.error("vault: %s", error)
-            message = _NO_VAULT
-        except Exception as error:  # noqa: BLE001 - a fault of ours must not end other requests
-            _log.error("request %d: %s at %s", request.id, type(error).__name__, _place(error))
-            message = f"The sidecar failed on this request ({type(error).__name__})."
-        return Failed(id=request.id, kind="SidecarUnavailable", message=message)
+        return await guarded(request.id, answer())
 
     async def _answer(self, flow: Flow, send: Send) -> Reply:
         request = flow.request
@@ -212,12 +194,12 @@ class Runner:
             return Outcome((refused.kind, refused.message))
         except VaultError as error:
             _log.error("vault: %s", error)
-            return Outcome(("SidecarUnavailable", _NO_VAULT))
+            return Outcome(("SidecarUnavailable", NO_VAULT))
         except ConnectionError:
             return Outcome(("SidecarUnavailable", "The kernel went away."))
         except OSError as error:
             reason = os.strerror(error.errno or 0)
-            _log.error("request %d: %s at %s", request.id, reason, _place(error))
+            _log.error("request %d: %s at %s", request.id, reason, place(error))
             return Outcome(("SidecarUnavailable", f"The command could not be run here: {reason}."))
         finally:
             if stdin is not None:
@@ -271,13 +253,3 @@ async def _standard_input(flow: Flow) -> int | None:
             f"The announced standard input did not arrive within {STDIN_TIMEOUT:.0f} s.",
         )
     return flow.stdin.open()
-
-
-def _place(error: BaseException) -> str:
-    """Where it was raised.  Never its message, which could quote a value."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    if trace is None:
-        return "?"
-    return f"{trace.tb_frame.f_code.co_qualname}:{trace.tb_lineno}"

@@ -63,6 +63,11 @@ class Catalog:
             name: self._head(name) for name in self._loader.list_available_services("service-2")
         }
 
+    @property
+    def loader(self) -> Loader:
+        """What reads the models, and keeps what it has read."""
+        return self._loader
+
     def model(self, service: str) -> ServiceModel:
         """A whole model, loaded once."""
         if service not in self._models:
