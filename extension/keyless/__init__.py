@@ -1,4 +1,4 @@
-"""Keyless in a cell: ``from keyless import secure_exec``, ``%load_ext keyless``.
+"""Keyless in a cell: ``from keyless import secure_exec, secure_call``, ``%load_ext keyless``.
 
 Everything is loaded when it is first asked for.  The sidecar and the provisioner import
 :mod:`keyless.protocol` through this package, so importing it stays cheap and never pulls in
@@ -11,10 +11,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from keyless.magics.call_function import secure_call
+    from keyless.magics.call_results import CallResult
     from keyless.magics.function_api import secure_exec
     from keyless.magics.results import ExecResult
     from keyless.protocol.errors import (
         ApprovalTimeout,
+        CallFailed,
         CommandCancelled,
         CommandFailed,
         CommandTimeout,
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ApprovalTimeout",
+    "CallFailed",
+    "CallResult",
     "CommandCancelled",
     "CommandFailed",
     "CommandTimeout",
@@ -41,11 +46,14 @@ __all__ = [
     "SidecarUnavailable",
     "ToolNotFound",
     "load_ipython_extension",
+    "secure_call",
     "secure_exec",
 ]
 
 _HOMES = {
+    "CallResult": "keyless.magics.call_results",
     "ExecResult": "keyless.magics.results",
+    "secure_call": "keyless.magics.call_function",
     "secure_exec": "keyless.magics.function_api",
 }
 

@@ -116,7 +116,9 @@ async def connected(most: int = 4) -> AsyncIterator[tuple[Peer, asyncio.Task[Non
     ours.setblocking(False)
     theirs.setblocking(False)
     service = Service()
-    channel = Channel(kernel_id="k", level="l", service=service, calls=Calls(), status=status, most=most)
+    channel = Channel(
+        kernel_id="k", level="l", service=service, calls=Calls(), status=status, most=most
+    )
     serving = asyncio.create_task(channel.serve(theirs))
     try:
         yield Peer(ours, service), serving, channel
@@ -190,7 +192,9 @@ async def test_a_peer_that_reads_nothing_holds_the_sender_up() -> None:
 
 
 async def test_sending_before_the_start_and_after_the_end() -> None:
-    channel = Channel(kernel_id="k", level="l", service=Service(), calls=Calls(), status=status, most=1)
+    channel = Channel(
+        kernel_id="k", level="l", service=Service(), calls=Calls(), status=status, most=1
+    )
     with pytest.raises(ConnectionError):
         await channel.send(await status(1))
     async with connected() as (peer, serving, running):

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from queue import Empty, SimpleQueue
 from typing import TypeAlias
 
+from keyless.protocol.calls import CallFinished, Description, Piece, Progress
 from keyless.protocol.errors import InvalidRequest, SidecarUnavailable
 from keyless.protocol.frames import ProtocolError, encode, reply_reader
 from keyless.protocol.messages import (
@@ -40,7 +41,20 @@ _RESTART = "restart the kernel to get a new one"
 
 Messages: TypeAlias = Callable[[int], Iterator[Request]]
 FollowUp: TypeAlias = Callable[[], Iterator[Request]]
-Answer: TypeAlias = Started | Output | Waiting | Finished | Failed | Status
+Answer: TypeAlias = (
+    Started
+    | Output
+    | Waiting
+    | Finished
+    | Failed
+    | Status
+    | Piece
+    | Progress
+    | CallFinished
+    | Description
+)
+#: What ends a request.
+_LAST = (Finished, Failed, Status, CallFinished, Description)
 
 
 class Pending:
@@ -199,7 +213,7 @@ class Channel:
         pending = self._pending.get(reply.id)
         if pending is None:
             return  # its caller has given up
-        if isinstance(reply, Finished | Failed | Status):
+        if isinstance(reply, _LAST):
             self.forget(pending)
         pending.deliver(reply)
 

@@ -14,10 +14,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, TypeVar
 
 from keyless.magics.channel import Answer, Channel, Pending
 from keyless.magics.checks import Command, checked
+from keyless.protocol.calls import Describe, Description
 from keyless.protocol.errors import ExecError, SidecarUnavailable
 from keyless.protocol.messages import (
     Cancel,
@@ -37,6 +38,8 @@ __all__ = ["Emit", "Keyboard", "Outcome", "SidecarClient", "shared_client"]
 
 #: Where a piece of output goes: the stream's name and the text.
 Emit: TypeAlias = Callable[[Literal["stdout", "stderr"], str], None]
+
+_T = TypeVar("_T")
 
 CHANNEL_VARIABLE = "KEYLESS_CHANNEL_FD"
 
@@ -115,25 +118,59 @@ class SidecarClient:
         def say(message: Callable[[int], Request]) -> None:
             self._channel.follow_up(pending, message)
 
+        def take(answer: Answer) -> Outcome | None:
+            nonlocal record_id
+            if isinstance(answer, Started):
+                record_id = answer.record_id
+            elif isinstance(answer, Output):
+                emit(answer.stream, answer.data)
+                self.grant(pending, len(answer.data.encode()))
+            ended = answer if isinstance(answer, Finished | Failed) else None
+            return Outcome(ended, ended.record_id or record_id) if ended else None
+
+        if keyboard is None:
+            return self.converse(pending, take)
+        return self.converse(pending, take, lambda: keyboard.next(pending, say))
+
+    def converse(
+        self,
+        pending: Pending,
+        take: Callable[[Answer], _T | None],
+        hear: Callable[[], Answer] | None = None,
+    ) -> _T:
+        """Send a request, and take its answers until one ends it.
+
+        A ``KeyboardInterrupt`` cancels it as :meth:`run` says.
+
+        Args:
+            pending: the request.
+            take: called with each answer, in the caller's thread; what it returns ends it.
+            hear: waits for the next answer; ``None`` does no more than that.
+
+        Raises:
+            SidecarUnavailable: the sidecar is gone.
+        """
         try:
             self._channel.submit(pending)
             while True:
-                answer = keyboard.next(pending, say) if keyboard else pending.next()
-                if isinstance(answer, Started):
-                    record_id = answer.record_id
-                ended = self._consume(pending, answer, emit)
-                if ended:
-                    return Outcome(ended, ended.record_id or record_id)
+                ended = take(pending.next() if hear is None else hear())
+                if ended is not None:
+                    return ended
         except KeyboardInterrupt:
             self._channel.follow_up(pending, lambda number: Cancel(id=number))
-            self._await_end(pending, emit)
+            self._await_end(pending, take)
             raise
         except BaseException:
-            # The caller's output failed, or it was stopped: nobody waits for this command now.
+            # The caller's output failed, or it was stopped: nobody waits for this request now.
             self._channel.follow_up(pending, lambda number: Cancel(id=number))
             raise
         finally:
             self._channel.forget(pending)
+
+    def grant(self, pending: Pending, size: int) -> None:
+        """Let ``size`` more bytes of a request's output come."""
+        if size:
+            self._channel.follow_up(pending, lambda number: Credit(id=number, size=size))
 
     def status(self, timeout: float = 10.0, max_age: float = 0.0) -> Status:
         """What the sidecar says about itself.
@@ -152,17 +189,7 @@ class SidecarClient:
         def query(number: int) -> Iterator[Request]:
             yield StatusQuery(id=number)
 
-        pending = Pending(query)
-        try:
-            self._channel.submit(pending)
-            answer = pending.next(timeout)
-        except TimeoutError:
-            raise SidecarUnavailable(
-                f"the sidecar did not answer within {timeout:g} s; interrupt what runs, or restart "
-                "the kernel"
-            ) from None
-        finally:
-            self._channel.forget(pending)
+        answer = self._ask(query, timeout)
         if isinstance(answer, Failed):
             raise SidecarUnavailable(answer.message, record_id=answer.record_id)
         if not isinstance(answer, Status):
@@ -170,19 +197,46 @@ class SidecarClient:
         self._status, self._status_time = answer, time.monotonic()
         return answer
 
+    def describe(
+        self, service: str = "", operation: str = "", timeout: float = 10.0
+    ) -> Description:
+        """Names and documentation of what can be called.
+
+        Args:
+            service: empty: all services.
+            operation: empty: all of the service.
+            timeout: seconds to wait for the answer.
+
+        Raises:
+            SidecarUnavailable: it is gone, or did not answer in time.
+        """
+
+        def question(number: int) -> Iterator[Request]:
+            yield Describe(id=number, service=service[:128], operation=operation[:128])
+
+        answer = self._ask(question, timeout)
+        if not isinstance(answer, Description):
+            raise SidecarUnavailable("the sidecar's answer makes no sense; restart the kernel")
+        return answer
+
     def record_refusal(self, tool: str, reason: str, cell: CellInfo, timeout: float = 5.0) -> str:
+        """Have a command recorded that is refused on this side already; see :meth:`record`."""
+
+        def refusal(number: int) -> Iterator[Request]:
+            yield Exec(id=number, tool=tool, argv=[], dry_run=True, refused=reason, cell=cell)
+
+        return self.record(refusal, timeout)
+
+    def record(self, refusal: Callable[[int], Iterator[Request]], timeout: float = 5.0) -> str:
         """Have a request recorded that is refused on this side already, and never runs.
 
         Args:
+            refusal: the request, with the reason in its ``refused``.
             timeout: seconds to wait for the record.
 
         Returns:
             The audit record; empty if the sidecar is gone or too slow.
         """
-
-        def refusal(number: int) -> Iterator[Request]:
-            yield Exec(id=number, tool=tool, argv=[], dry_run=True, refused=reason, cell=cell)
-
         pending = Pending(refusal)
         deadline = time.monotonic() + timeout
         try:
@@ -200,20 +254,24 @@ class SidecarClient:
         """Close the connection.  The sidecar takes that for the kernel's end."""
         self._channel.close()
 
-    def _consume(self, pending: Pending, answer: Answer, emit: Emit) -> Finished | Failed | None:
-        if isinstance(answer, Output):
-            emit(answer.stream, answer.data)
-            size = len(answer.data.encode())
-            if size:
-                self._channel.follow_up(pending, lambda number: Credit(id=number, size=size))
-        return answer if isinstance(answer, Finished | Failed) else None
+    def _ask(self, question: Callable[[int], Iterator[Request]], timeout: float) -> Answer:
+        """The one answer to a question."""
+        pending = Pending(question)
+        try:
+            self._channel.submit(pending)
+            return pending.next(timeout)
+        except TimeoutError:
+            raise SidecarUnavailable(
+                f"the sidecar did not answer within {timeout:g} s; interrupt what runs, or restart "
+                "the kernel"
+            ) from None
+        finally:
+            self._channel.forget(pending)
 
-    def _await_end(self, pending: Pending, emit: Emit) -> None:
+    def _await_end(self, pending: Pending, take: Callable[[Answer], object]) -> None:
         deadline = time.monotonic() + CANCEL_PATIENCE
         try:
-            while not self._consume(
-                pending, pending.next(max(0.0, deadline - time.monotonic())), emit
-            ):
+            while take(pending.next(max(0.0, deadline - time.monotonic()))) is None:
                 continue
         except (TimeoutError, ExecError):
             return  # the interrupt itself is what the user needs to see

@@ -18,6 +18,7 @@ from IPython.core.completer import (
 )
 
 from keyless.magics.arguments import OPTIONS, tool_word
+from keyless.magics.call_completion import SidecarModels, call_candidates, is_call
 from keyless.magics.client import shared_client
 from keyless.magics.status_magic import SUBCOMMANDS
 from keyless.protocol.errors import ExecError
@@ -57,11 +58,15 @@ def make_matcher(lookup: Lookup | None = None) -> Any:
         lookup: where the status comes from; the sidecar if not given.
     """
     find = lookup or _Sidecar()
+    models = SidecarModels()
 
     @context_matcher(identifier="keyless.magics", priority=100)  # type: ignore[untyped-decorator]
     def keyless_matcher(context: CompletionContext) -> SimpleMatcherResult:
         before = context.full_text.split("\n")[: context.cursor_line]
-        fragment, words = candidates([*before, context.text_until_cursor], find)
+        lines = [*before, context.text_until_cursor]
+        fragment, words = call_candidates(lines, models) if is_call(lines) else ("", [])
+        if not words:
+            fragment, words = candidates(lines, find)
         return SimpleMatcherResult(
             completions=[SimpleCompletion(word, type="magic") for word in words],
             matched_fragment=fragment,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from keyless.magics.call_magic import CallMagics
 from keyless.magics.cell import CellWatch
 from keyless.magics.completion import make_matcher
 from keyless.magics.exec_magic import ExecMagics
@@ -18,7 +19,7 @@ __all__ = ["register"]
 
 def register(shell: Any) -> None:
     """Register magics, completion and the note of which cell runs.  Safe to call twice."""
-    shell.register_magics(ExecMagics, StatusMagics)
+    shell.register_magics(ExecMagics, CallMagics, StatusMagics)
     if hasattr(shell, "keyless_cell_watch"):
         return
     watch = CellWatch()
@@ -33,11 +34,11 @@ def register(shell: Any) -> None:
 
 
 def keep_empty_body(lines: list[str]) -> list[str]:
-    """Let ``%%secure_exec`` without a body reach us, so that its error is one of ours.
+    """Let one of our cell magics without a body reach us, so that its error is one of ours.
 
     IPython itself answers with a ``UsageError``, which agents take for success.
     """
     filled = [line for line in lines if line.strip()]
-    if len(filled) == 1 and filled[0].startswith("%%secure_exec"):
+    if len(filled) == 1 and filled[0].startswith(("%%secure_exec", "%%secure_call")):
         return [filled[0].rstrip("\n") + "\n", "\n"]
     return lines

@@ -7,6 +7,7 @@ from typing import Any
 from IPython.core.magic import Magics, line_magic, magics_class, no_var_expand
 
 from keyless.magics.arguments import parse_line, tool_word
+from keyless.magics.call_magic import why_call
 from keyless.magics.cell import cell_info
 from keyless.magics.checks import Command, workspace_folder
 from keyless.magics.client import shared_client
@@ -34,9 +35,12 @@ class StatusMagics(Magics):
             %keyless                     level, guarantees, workspace, credentials by name
             %keyless tools               the tools, and who holds the key
             %keyless why TOOL ARGUMENTS  would it be allowed, without running it
+            %keyless why secure_call SERVICE OPERATION {...}    the same for a call
             %keyless help                the magics and their options
         """
         word, _, rest = line.strip().partition(" ")
+        if word == "why" and rest.split()[:1] == ["secure_call"]:
+            return why_call(rest.strip().removeprefix("secure_call"))
         if word == "why":
             with recorded(tool_word(rest)):
                 return self._why(rest)

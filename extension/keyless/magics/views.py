@@ -105,6 +105,12 @@ def help_view() -> View:
         ("%%secure_exec TOOL [options]", "arguments in the lines below, one command a line"),
         ("%secure_exec [options] TOOL ARGUMENTS", "one command"),
         ("secure_exec(tool, [argument, ...])", "from keyless import secure_exec; for variables"),
+        (
+            "%%secure_call SERVICE OPERATION [options]",
+            "an AWS operation; parameters below, as JSON",
+        ),
+        ("secure_call(service, operation, Name=...)", "from keyless import secure_call"),
+        ("%secure_call SERVICE OPERATION ?", "documentation of an operation"),
         ("%keyless", "the state of this kernel"),
         ("%keyless tools", "the tools, and who holds the key"),
         ("%keyless why TOOL ARGUMENTS", "would it be allowed, without running it"),

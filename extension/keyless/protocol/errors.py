@@ -4,6 +4,7 @@
 
     ExecError                   anything that kept a command from doing its job
      ├── CommandFailed          it ran and ended with a non-zero exit code
+     ├── CallFailed             a call was answered with an error
      ├── PolicyDenied           a rule says no
      ├── ApprovalTimeout        a person had to agree and did not in time
      ├── CommandTimeout         it was ended at its time limit
@@ -21,6 +22,7 @@ from typing import Any
 
 __all__ = [
     "ApprovalTimeout",
+    "CallFailed",
     "CommandCancelled",
     "CommandFailed",
     "CommandTimeout",
@@ -56,6 +58,33 @@ class ExecError(Exception):
 
 class CommandFailed(ExecError):
     """The command ran and ended with a non-zero exit code."""
+
+
+class CallFailed(ExecError):
+    """A service answered a call with an error.
+
+    Args:
+        code: the service's name for it, ``ResourceNotFoundException``.
+        status: HTTP status; 0 where there was no answer.
+        request_id: the service's own, for its support.
+
+    The others are those of :class:`ExecError`.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        record_id: str = "",
+        result: Any = None,
+        code: str = "",
+        status: int = 0,
+        request_id: str = "",
+    ) -> None:
+        super().__init__(message, record_id=record_id, result=result)
+        self.code = code
+        self.status = status
+        self.request_id = request_id
 
 
 class PolicyDenied(ExecError):

@@ -29,6 +29,7 @@ from keyless_sidecar.calls.planning import CallPlan
 from keyless_sidecar.calls.progress import Meter
 from keyless_sidecar.calls.waiting import NotReached, wait
 from keyless_sidecar.egress.messages import EgressError
+from keyless_sidecar.sanitize import Patterns
 
 __all__ = ["MAX_INLINE", "Made", "make"]
 
@@ -72,6 +73,7 @@ class Means:
         meter: told of what moves.
         scratch: private folder.
         most: bytes that the call may leave in the workspace.
+        patterns: what saved content is searched for.
     """
 
     client: Callable[[], Any]
@@ -80,6 +82,7 @@ class Means:
     meter: Meter
     scratch: Path
     most: int
+    patterns: Patterns
 
 
 def make(plan: CallPlan, means: Means) -> Made:
@@ -188,7 +191,7 @@ def _save(source: Any, member: str, plan: CallPlan, means: Means, made: Made) ->
 
 
 def _download(member: str, plan: CallPlan, means: Means, made: Made) -> Download:
-    download = Download(means.scratch, member, plan.save[member], means.most)
+    download = Download(means.scratch, member, plan.save[member], means.most, means.patterns)
     made.downloads.append(download)
     return download
 

@@ -19,14 +19,11 @@ from typing import BinaryIO, cast
 from keyless.protocol.messages import WrittenFile
 from keyless_sidecar.execution.acting import acting_as
 from keyless_sidecar.printable import printable
-from keyless_sidecar.sanitize import Patterns, scan_file
+from keyless_sidecar.sanitize import ContentSearch, Patterns
 from keyless_sidecar.workspace import WorkspaceError, WorkspaceRoot
 
 __all__ = ["Download", "Owner", "Saved", "TooMuch", "Upload", "put"]
 
-_CHUNK = 1 << 20
-#: So much may be unpacked, and unpacking tried so often, beyond what grows with a file's size.
-_UNPACKED, _ATTEMPTS = 256 << 20, 20_000
 
 Moved = Callable[[int], None]
 
@@ -100,14 +97,18 @@ class Download:
         member: of the answer.
         target: path relative to the workspace.
         most: bytes.
+        patterns: what it is searched for while it comes.
     """
 
-    def __init__(self, scratch: Path, member: str, target: str, most: int) -> None:
+    def __init__(
+        self, scratch: Path, member: str, target: str, most: int, patterns: Patterns
+    ) -> None:
         self.member = member
         self.target = target
         self._most = most
         self._size = 0
         self._digest = hashlib.sha256()
+        self._search = ContentSearch(patterns, grows=True)
         self._file = cast("BinaryIO", tempfile.TemporaryFile(dir=scratch, buffering=0))  # noqa: SIM115
 
     def expect(self, size: int) -> None:
@@ -132,18 +133,14 @@ class Download:
         self._size += len(data)
         self.expect(self._size)
         self._digest.update(data)
+        self._search.feed(data)
         view = memoryview(data)
         while view:
             view = view[self._file.write(view) :]
 
-    def search(self, patterns: Patterns) -> dict[str, int]:
-        """The secrets in it, by label."""
-        return scan_file(
-            patterns,
-            self._file.fileno(),
-            max_unpacked=_UNPACKED + self._size,
-            max_attempts=_ATTEMPTS + self._size // 4096,
-        )
+    def secrets(self) -> dict[str, int]:
+        """The secrets in it, by label; called once, at its end."""
+        return self._search.finish()
 
     def place(self, workspace: WorkspaceRoot, owner: Owner) -> WrittenFile:
         """Put it into the workspace.
@@ -183,17 +180,15 @@ class Saved:
     redactions: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
-def put(
-    downloads: list[Download], workspace: WorkspaceRoot, patterns: Patterns, owner: Owner
-) -> Saved:
-    """Search content for secrets, and put what has none into the workspace.  Blocks.
+def put(downloads: list[Download], workspace: WorkspaceRoot, owner: Owner) -> Saved:
+    """Put content that holds no secrets into the workspace.  Blocks.
 
     A file that holds one is withheld, and a note says so.
     """
     saved = Saved()
     for download in downloads:
         name = printable(download.target)
-        found = download.search(patterns)
+        found = download.secrets()
         for label, count in found.items():
             saved.redactions[label] = saved.redactions.get(label, 0) + count
         if found:

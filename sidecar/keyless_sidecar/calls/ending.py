@@ -61,9 +61,7 @@ class Ending:
             answer, found = await asyncio.to_thread(sanitized, recorder.patterns, self._made.answer)
             try:
                 self.data = await asyncio.to_thread(encode, answer) if answer else b""
-                self._saved = await asyncio.to_thread(
-                    put, self._made.downloads, workspace, recorder.patterns, owner
-                )
+                self._saved = await asyncio.to_thread(put, self._made.downloads, workspace, owner)
             except TooMuch as error:
                 self._failure = ("OutputLimitExceeded", str(error))
             self._redactions = merge(dict(found), self._saved.redactions)

@@ -184,6 +184,8 @@ class CallRunner:
             meter=meter,
             scratch=self._scratch,
             most=self._most,
+            # Asked for after the entry: they know its values.
+            patterns=await self._keeper.patterns(),
         )
         made = await self._in_thread(flow, plan, means, send)
         refusal = polling.refusal or calling.refusal

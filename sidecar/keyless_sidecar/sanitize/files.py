@@ -1,6 +1,7 @@
 """Looks for secrets in a file, also inside what is compressed in it.
 
-Called by the runner on every file that a tool leaves in the workspace, before the file gets there.
+Called by the runner on every file that a tool leaves in the workspace, before the file gets there,
+and by calls on the content that they save.
 """
 
 from __future__ import annotations
@@ -67,17 +68,56 @@ def scan_file(
     unregistered credentials too.
     Errors: OSError when reading fails.
     """
-    search = _Search(patterns, detect, max_unpacked, max_attempts)
-    content = _Content(search, _DEPTH)
+    search = ContentSearch(
+        patterns, max_unpacked=max_unpacked, max_attempts=max_attempts, detect=detect
+    )
     offset = 0
     while not search.spent and (block := os.pread(fd, _BLOCK, offset)):
         offset += len(block)
-        search.attempts += len(block) // _ATTEMPT
-        content.feed(block)
-    content.finish()
-    if search.spent:
-        search.found[UNCHECKED] = 1
-    return search.found
+        search.feed(block)
+    return search.finish()
+
+
+class ContentSearch:
+    """The same for content that goes by: `feed` it in pieces, then `finish`.
+
+    Parameters: as for `scan_file`; `grows`: what may be unpacked grows with the content, so
+    that content of any size can be searched to its end.
+    """
+
+    def __init__(
+        self,
+        patterns: Patterns,
+        *,
+        max_unpacked: int = 256 << 20,
+        max_attempts: int = 20_000,
+        detect: bool = False,
+        grows: bool = False,
+    ):
+        self._search = _Search(patterns, detect, max_unpacked, max_attempts)
+        self._content = _Content(self._search, _DEPTH)
+        self._grows = grows
+
+    @property
+    def spent(self) -> bool:
+        """Whether a bound was hit, so that nothing more is looked at."""
+        return self._search.spent
+
+    def feed(self, block: bytes) -> None:
+        """Search the next piece."""
+        if self._search.spent:
+            return
+        self._search.attempts += len(block) // _ATTEMPT
+        if self._grows:
+            self._search.size += len(block)
+        self._content.feed(block)
+
+    def finish(self) -> dict[str, int]:
+        """End it; the secrets found, as `scan_file` gives them."""
+        self._content.finish()
+        if self._search.spent:
+            self._search.found[UNCHECKED] = 1
+        return self._search.found
 
 
 class _Content:
