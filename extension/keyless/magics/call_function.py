@@ -33,6 +33,8 @@ class SecureCall:
     also be awaited.  ``secure_call.help(service, operation)`` shows the documentation.
     """
 
+    __name__ = "secure_call"
+
     def __call__(
         self,
         service: str,
