@@ -99,7 +99,10 @@ class Bridge:
         """
         response = self.wait_for(self.exchange(_request(prepared)))
         raw = _Raw(self, response, streams=bool(prepared.stream_output))
-        return AWSResponse(prepared.url, response.status, response.headers, raw)
+        headers = list(response.headers)
+        if response.length is not None:  # the engine keeps it apart
+            headers.append(("Content-Length", str(response.length)))
+        return AWSResponse(prepared.url, response.status, headers, raw)
 
     def hold(self, size: int) -> None:
         """Count what an answer adds to memory.
