@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from keyless.protocol.calls import SDK
 from keyless.protocol.messages import CredentialInfo, Status, ToolInfo
 from keyless_kernel.confine import Confiner
 from keyless_sidecar.audit import AuditLog
@@ -70,7 +71,10 @@ class StatusReporter:
             level=self._confiner.level,
             guarantees=guarantees,
             workspace=self._workspace,
-            tools=[_tool(tool, infos) for _, tool in sorted(self._tools.items())],
+            tools=[
+                *(_tool(tool, infos) for _, tool in sorted(self._tools.items())),
+                *_calls(infos),
+            ],
             credentials=[
                 CredentialInfo(
                     name=info.name, kind=info.kind, delivery=info.delivery, source=info.source
@@ -80,6 +84,24 @@ class StatusReporter:
             commands=self._runner.started,
             audit_records=self._audit.records,
         )
+
+
+def _calls(infos: Sequence[EntryInfo]) -> list[ToolInfo]:
+    """The calls that the sidecar makes itself, where a credential is bound to them."""
+    names = [info.name for info in infos if info.kind == "aws" and info.allows(SDK)]
+    if not names:
+        return []
+    what = "the sidecar makes the call; cells get the answer"
+    return [
+        ToolInfo(
+            name=SDK,
+            path="",
+            delivery="broker",
+            credentials=names,
+            description="AWS operations by secure_call",
+            exposure=what,
+        )
+    ]
 
 
 def _tool(tool: Tool, infos: Sequence[EntryInfo]) -> ToolInfo:

@@ -1,8 +1,9 @@
-"""One act, one answer: as a command of the AWS CLI through the sidecar, and as a call by boto3.
+"""One act, one answer: as a command of the AWS CLI, as ``secure_call``, and as a call by boto3.
 
-Forty acts and four policies.  Each act is done three ways: as a dry run, as a command that really
-runs (its requests are decided again at the proxy), and by boto3 through the same proxy.  What is
-compared is what was decided and by which rule; the server behind the proxy refuses everything.
+Forty acts and four policies.  Each act is done in five ways: as a command and as ``secure_call``,
+both as a dry run and really (its requests are decided again on their way out), and by boto3 through
+the proxy.  What is compared is what was decided and by which rule; the server behind it all refuses
+everything.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import pytest
 from botocore import xform_name
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from tests.support.calls import call
 from tests.support.egress import Egress
 from tests.support.sidecar import Sidecar
 from tests.support.web import Handler, serving
@@ -43,6 +45,8 @@ PASSABLE = {
     "--s3-bucket b ": "--s3-bucket bbb ",
     "--subject new": "--subject new --message m",
 }
+#: The same for calls: (operation, parameter) → a value.
+PASSABLE_VALUES = {("UpdateFunctionCode", "S3Bucket"): "bbb", ("Publish", "Message"): "m"}
 #: What a dry run says of what only the proxy can know.
 LATER = "proxy.decides"
 
@@ -121,12 +125,64 @@ class Commands:
         return strictest(found)
 
 
+class SecureCalls:
+    """Acts as ``secure_call``, through the same sidecar as the commands."""
+
+    def __init__(self, sidecar: Sidecar) -> None:
+        self._sidecar = sidecar
+
+    def answer(self, calls: list[Call], *, dry_run: bool) -> Answer:
+        """What was decided on some calls, when they were planned and on their requests."""
+        return strictest([self._one(*each, dry_run=dry_run) for each in calls])
+
+    def _one(
+        self, service: str, operation: str, parameters: dict[str, Any], *, dry_run: bool
+    ) -> Answer:
+        given = dict(parameters)
+        for (name, parameter), value in PASSABLE_VALUES.items():
+            if name == operation and (parameter in given or parameter == "Message"):
+                given[parameter] = value
+        options = {"dry_run": dry_run, "region": given.pop("region", REGION)}
+        before = len(self._sidecar.records())
+        outcome = call(self._sidecar, service, operation, options=options, **given)
+        records = self._sidecar.records()[before:]
+        (decision,) = (r["fields"] for r in records if r["kind"] == "call.decision")
+        if not decision["allowed"]:
+            assert decision["kind"] == "PolicyDenied", decision
+            asked = "Nobody can approve it from here yet" in decision["message"]
+            return Answer("ask" if asked else "deny", decision["rule"])
+        if dry_run:
+            return Answer("allow", decision["rule"])
+        found = [
+            Answer(r["fields"]["decision"], r["fields"]["rule"])
+            for r in records
+            if r["kind"] == "egress.request" and r["fields"]["stage"] == "request"
+        ]
+        assert found, (service, operation, outcome.end)
+        return strictest(found)
+
+
 class Calls:
     """Acts as calls."""
 
     def __init__(self, egress: Egress) -> None:
         self._egress = egress
         self._config = Config(retries={"total_max_attempts": 1}, parameter_validation=False)
+        self._session = boto3.session.Session()
+        self._clients: dict[tuple[str, str], Any] = {}
+
+    def close(self) -> None:
+        """Close all connections."""
+        for client in self._clients.values():
+            client.close()
+
+    def _client(self, service: str, region: str) -> Any:
+        """Made once: reading the models is what takes the time."""
+        found = self._clients.get((service, region))
+        if found is None:
+            found = self._session.client(service, region_name=region, config=self._config)
+            self._clients[service, region] = found
+        return found
 
     def answer(self, calls: list[Call]) -> Answer:
         """What was decided on some calls' requests."""
@@ -134,11 +190,8 @@ class Calls:
         for service, operation, parameters in calls:
             given: dict[str, Any] = dict(parameters)
             region = given.pop("region", REGION)
-            client = boto3.session.Session().client(
-                service, region_name=region, config=self._config
-            )
-            with contextlib.closing(client), contextlib.suppress(ClientError, BotoCoreError):
-                getattr(client, xform_name(operation))(**given)
+            with contextlib.suppress(ClientError, BotoCoreError):
+                getattr(self._client(service, region), xform_name(operation))(**given)
         found = self._egress.records[before:]
         return strictest([Answer(r.decision, r.rule) for r in found if r.stage == "request"])
 
@@ -151,7 +204,7 @@ def test_forty_acts_get_equal_answers(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    entry = {"name": "course", "kind": "aws", "fields": KEY, "tools": ["aws"]}
+    entry = {"name": "course", "kind": "aws", "fields": KEY, "tools": ["aws", "sdk"]}
     sidecar = start_sidecar(
         config={"Tools": {}, "Egress": {"upstreams": upstreams}},
         credentials=[entry],
@@ -166,22 +219,37 @@ def test_forty_acts_get_equal_answers(
         Principal("test-kernel", "", str(sidecar.status["level"])),
     )
     stored = Entry("course", "aws", KEY, ("aws",), source="memory")
-    with Egress(tmp_path, [stored], upstreams, policy) as egress:
+    with (
+        Egress(tmp_path, [stored], upstreams, policy) as egress,
+        contextlib.ExitStack() as stack,
+    ):
         for variable, value in egress.environment("course").items():
             monkeypatch.setenv(variable, value)
-        commands, calls = Commands(sidecar), Calls(egress)
+        commands, secure, calls = Commands(sidecar), SecureCalls(sidecar), Calls(egress)
+        stack.callback(calls.close)
         different = []
         left_to_the_proxy = []
-        for row in ROWS:
+        for number, row in enumerate(ROWS):
             dry = commands.answer(row.command, dry_run=True)
-            real = commands.answer(row.command, dry_run=False)
+            # A command takes its time: each that is allowed really runs under one of the policies.
+            allowing = [n for n, sign in zip(EXAMPLES, row.answers, strict=True) if sign == "a"]
+            runs = bool(allowing) and name == allowing[number % len(allowing)]
+            real = commands.answer(row.command, dry_run=False) if runs else dry
             called = calls.answer(row.calls)
+            secure_dry = secure.answer(row.calls, dry_run=True)
+            secure_real = secure.answer(row.calls, dry_run=False)
             if dry.rule == LATER:
                 left_to_the_proxy.append(row.command)
-                dry = real
+                dry = called
+                real = real if runs else called
+            if secure_dry.rule == LATER:
+                secure_dry = called
             expected = SIGNS[row.answers[EXAMPLES.index(name)]]
-            if not (dry == real == called and called.outcome == expected):
-                different.append((row.command, expected, dry, real, called))
+            answers = {dry, real, called, secure_dry, secure_real}
+            if len(answers) > 1 or called.outcome != expected:
+                different.append(
+                    (row.command, expected, dry, real, called, secure_dry, secure_real)
+                )
         assert different == []
         # A dry run has the answer itself, but where a rule needs what only the credential knows.
         assert left_to_the_proxy == [] or name in ("deploy-only", "teaching")

@@ -21,6 +21,7 @@ from keyless.magics.arguments import OPTIONS, tool_word
 from keyless.magics.call_completion import SidecarModels, call_candidates, is_call
 from keyless.magics.client import shared_client
 from keyless.magics.status_magic import SUBCOMMANDS
+from keyless.protocol.calls import SDK
 from keyless.protocol.errors import ExecError
 from keyless.protocol.messages import Status
 
@@ -128,4 +129,4 @@ def _arguments(tool: str, words: list[str], find: Lookup) -> list[str]:
 
 def _tools(find: Lookup) -> list[str]:
     status = find()
-    return [tool.name for tool in status.tools] if status is not None else []
+    return [tool.name for tool in status.tools if tool.name != SDK] if status is not None else []

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from keyless.protocol.calls import SDK
+from keyless_sidecar.calls.explaining import acts_of_call
 from keyless_sidecar.policy.actions import canonical, is_action
 from keyless_sidecar.policy.acts import Act
 from keyless_sidecar.policy.asking import acts_of_action, acts_of_command
@@ -171,12 +173,14 @@ def _acts(options: argparse.Namespace) -> tuple[Act, ...]:
             )
         parameters = dict(_pair(text) for text in options.parameter)
         return acts_of_action(options.action, parameters, facts)
-    tools = load_tools(json.loads(options.tools))
     name, *argv = options.words
-    if name not in tools:
-        raise _NoAnswer(missing_tool(name, tools))
     kept = ("credential", "region", "account", "delivery")
     given = {key: value for key, value in facts.items() if key in kept}
+    if name == SDK:
+        return acts_of_call(argv, given)
+    tools = load_tools(json.loads(options.tools))
+    if name not in tools:
+        raise _NoAnswer(missing_tool(name, tools))
     return acts_of_command(tools[name], argv, Path.cwd(), given)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
+from keyless.protocol.calls import SDK
 from keyless_sidecar.tools.aws_tool import aws_declaration
 from keyless_sidecar.tools.interpreter import command_for
 from keyless_sidecar.tools.psql_tool import psql_declaration
@@ -128,6 +129,8 @@ def load_tools(config: Mapping[str, Any], *, workspace: str = "") -> dict[str, T
             raise ToolConfigError(
                 f"The tool name {name!r} is not usable: letters, digits, '.', '_', '+' and '-'."
             )
+        if name == SDK:
+            raise ToolConfigError(f"The tool name {SDK} is taken: it stands for secure_call.")
         if not isinstance(declaration, Mapping):
             raise ToolConfigError(f"The declaration of the tool {name} must be a dictionary.")
         tools[name] = _tool(name, declaration, workspace)
@@ -136,6 +139,8 @@ def load_tools(config: Mapping[str, Any], *, workspace: str = "") -> dict[str, T
 
 def missing_tool(name: str, tools: Mapping[str, Tool]) -> str:
     """The sentence for a tool that isn't declared."""
+    if name == SDK:
+        return f"{SDK} is no program: it stands for calls, as in %secure_call SERVICE OPERATION."
     if name == "aws":
         return (
             "No AWS CLI was found: install it (`make`, `apt-get install awscli`), or set its path "
