@@ -266,14 +266,15 @@ async def _serve(parts: Parts, options: argparse.Namespace) -> int:
         ways=ways,
         book=book,
     )
+    owner = Owner(parts.confiner.uid, parts.confiner.gid)
     calls = CallRunner(
-        planner=CallPlanner(parts.workspace, parts.policy),
+        planner=CallPlanner(parts.workspace, parts.policy, owner),
         keeper=keeper,
         audit=parts.audit,
         ways=ways,
         book=book,
         workspace=parts.workspace,
-        owner=Owner(parts.confiner.uid, parts.confiner.gid),
+        owner=owner,
         scratch=parts.scratch,
         most=config.tools.max_written,
         threads=config.tools.max_requests,

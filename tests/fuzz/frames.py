@@ -14,6 +14,7 @@ from itertools import pairwise
 import msgspec
 from hypothesis import strategies as st
 
+from keyless.protocol.calls import Call, Describe
 from keyless.protocol.frames import MAX_FRAME, ProtocolError, encode, request_reader
 from keyless.protocol.messages import (
     MAX_STDIN_BYTES,
@@ -58,6 +59,19 @@ _messages: st.SearchStrategy[Request] = st.one_of(
     st.builds(Cancel, id=_ids),
     st.builds(Credit, id=_ids, size=st.integers(1, 2**31)),
     st.builds(StatusQuery, id=_ids),
+    st.builds(Describe, id=_ids, service=_text, operation=_text),
+    st.builds(
+        Call,
+        id=_ids,
+        service=_names,
+        operation=_names,
+        parameters=st.dictionaries(
+            _text, _text | st.binary(max_size=9) | st.lists(st.integers(0, 9), max_size=3)
+        ),
+        timeout=st.none() | st.floats(),
+        save=st.dictionaries(_names, _names, max_size=2),
+        wait=_text,
+    ),
 )
 
 
@@ -159,9 +173,9 @@ def check(pieces: list[bytes]) -> None:
     if admitted:
         assert isinstance(admitted[0], Hello), "something came before hello"
         assert sum(isinstance(message, Hello) for message in admitted) == 1
-    asked = [m.id for m in admitted if isinstance(m, Exec | StatusQuery)]
+    asked = [m.id for m in admitted if isinstance(m, Exec | StatusQuery | Call | Describe)]
     assert asked == sorted(set(asked)), "a request id came twice"
 
 
 def _holds_nan(messages: list[Request]) -> bool:
-    return any(isinstance(m, Exec) and m.timeout != m.timeout for m in messages)
+    return any(isinstance(m, Exec | Call) and m.timeout != m.timeout for m in messages)

@@ -18,7 +18,8 @@ from botocore.model import OperationModel, Shape
 from botocore.validate import ParamValidator
 
 from keyless.protocol.calls import MAX_NESTING, read_reference
-from keyless_sidecar.calls.content import Upload
+from keyless_sidecar.calls.content import Owner, Upload
+from keyless_sidecar.execution.acting import acting_as
 from keyless_sidecar.tools.verdict import Refused, shown
 from keyless_sidecar.workspace import WorkspaceError, WorkspaceRoot
 
@@ -38,6 +39,7 @@ def resolve(
     parameters: Mapping[str, Any],
     workspace: WorkspaceRoot,
     cwd: str,
+    reader: Owner,
     keep: Callable[[Upload], None],
 ) -> dict[str, Any]:
     """The parameters as botocore takes them.
@@ -47,16 +49,17 @@ def resolve(
         parameters: as they came; file references stand in them.
         workspace: where the files lie.
         cwd: folder that their names are relative to.
+        reader: with whose rights files are opened: no more than the kernel side has.
         keep: gets each open file, at once; who called closes them.
 
     Raises:
         Refused: a value is of no known kind, too deep, or a file can't be used.
     """
-    reader = _Reader(model, workspace, cwd, keep)
+    values = _Reader(model, workspace, cwd, reader, keep)
     shape = model.input_shape
     members: Mapping[str, Shape] = shape.members if shape is not None else {}
     return {
-        name: reader.value(value, members.get(name), name, 1) for name, value in parameters.items()
+        name: values.value(value, members.get(name), name, 1) for name, value in parameters.items()
     }
 
 
@@ -95,10 +98,12 @@ class _Reader:
         model: OperationModel,
         workspace: WorkspaceRoot,
         cwd: str,
+        reader: Owner,
         keep: Callable[[Upload], None],
     ) -> None:
         self._workspace = workspace
         self._cwd = cwd
+        self._reader = reader
         self._keep = keep
         self._streaming = model.get_streaming_input()
         self._left = MAX_CONTENT
@@ -140,7 +145,7 @@ class _Reader:
             rel = self._workspace.relative(path, self._cwd)
             streams = shape is not None and shape is self._streaming
             if streams:
-                upload = Upload(self._workspace.open_read(rel), rel)
+                upload = Upload(self._open(rel), rel)
                 self._keep(upload)
                 return upload
             content = self._content(rel, MAX_TEXT if text else self._left)
@@ -169,8 +174,12 @@ class _Reader:
         except (ValueError, RecursionError):
             raise _invalid(f"The file {shown(path)} holds no JSON, which {place} needs.") from None
 
+    def _open(self, rel: str, most: int | None = None) -> int:
+        with acting_as(self._reader.uid, self._reader.gid):
+            return self._workspace.open_read(rel, max_size=most)
+
     def _content(self, rel: str, most: int) -> bytes:
-        descriptor = self._workspace.open_read(rel, max_size=most)
+        descriptor = self._open(rel, most)
         with contextlib.closing(os.fdopen(descriptor, "rb")) as file:
             # What grows meanwhile is cut, as a size that was checked must be.
             return file.read(most)

@@ -16,7 +16,7 @@ from botocore.model import OperationModel
 
 from keyless.protocol.calls import SDK, Call
 from keyless.protocol.messages import MAX_TIMEOUT, CellInfo
-from keyless_sidecar.calls.content import Upload
+from keyless_sidecar.calls.content import Owner, Upload
 from keyless_sidecar.calls.naming import find_operation, find_waiter, paginates
 from keyless_sidecar.calls.parameters import resolve, validate
 from keyless_sidecar.execution.deciding import judge
@@ -113,10 +113,12 @@ class CallPlanner:
     Args:
         workspace: for what parameters name.
         policy: says what may be done.
+        owner: whose files they are.
     """
 
-    def __init__(self, workspace: WorkspaceRoot, policy: CedarPolicy) -> None:
+    def __init__(self, workspace: WorkspaceRoot, policy: CedarPolicy, owner: Owner) -> None:
         self._workspace = workspace
+        self._owner = owner
         self._policy = policy
 
     def plan(self, request: Call, infos: Sequence[EntryInfo]) -> CallPlan:
@@ -150,7 +152,12 @@ class CallPlanner:
     def _fill(self, plan: CallPlan, request: Call) -> None:
         model = plan.operation
         plan.parameters = resolve(
-            model, request.parameters, self._workspace, request.cwd, plan.uploads.append
+            model,
+            request.parameters,
+            self._workspace,
+            request.cwd,
+            self._owner,
+            plan.uploads.append,
         )
         validate(model, plan.parameters)
         plan.paginate = request.paginate

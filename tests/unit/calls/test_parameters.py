@@ -11,13 +11,14 @@ import pytest
 
 from keyless.protocol.calls import file_reference
 from keyless_sidecar.calls import parameters as module
-from keyless_sidecar.calls.content import Upload
+from keyless_sidecar.calls.content import Owner, Upload
 from keyless_sidecar.calls.naming import find_operation, find_service, find_waiter
 from keyless_sidecar.calls.parameters import resolve, validate
 from keyless_sidecar.policy.aws_parameters import NotInModel
 from keyless_sidecar.tools import Refused
 from keyless_sidecar.workspace import WorkspaceRoot
 
+OWNER = Owner(0, 0)
 PUT = find_operation("s3", "put_object")
 UPDATE = find_operation("lambda", "update-function-code")
 CREATE = find_operation("lambda", "CreateFunction")
@@ -43,7 +44,7 @@ def root(tmp_path: Path) -> Iterator[WorkspaceRoot]:
 def resolved(root: WorkspaceRoot, model: Any, given: dict[str, Any], cwd: str = "") -> Any:
     uploads: list[Upload] = []
     try:
-        return resolve(model, given, root, cwd, uploads.append)
+        return resolve(model, given, root, cwd, OWNER, uploads.append)
     finally:
         for upload in uploads:
             upload.close()
@@ -64,7 +65,7 @@ def test_a_file_becomes_what_its_parameter_needs(root: WorkspaceRoot) -> None:
 def test_content_streams_from_the_file(root: WorkspaceRoot) -> None:
     uploads: list[Upload] = []
     given = {"Body": file_reference("f.zip", text=False)}
-    body = resolve(PUT, given, root, "", uploads.append)["Body"]
+    body = resolve(PUT, given, root, "", OWNER, uploads.append)["Body"]
     assert [body] == uploads
     moved: list[int] = []
     body.moved = moved.append
@@ -98,6 +99,19 @@ def test_no_file_but_a_plain_one_of_the_workspace(
     member = "Body" if model is PUT else "ZipFile"
     with pytest.raises(Refused, match=said):
         resolved(root, model, {member: file_reference(name, text=False)})
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs another user's file")
+@pytest.mark.parametrize("model", [PUT, UPDATE])
+def test_a_file_that_the_kernel_may_not_read_is_not_read_for_it(
+    root: WorkspaceRoot, tmp_path: Path, model: Any
+) -> None:
+    member = "Body" if model is PUT else "ZipFile"
+    tmp_path.chmod(0o755)
+    (tmp_path / "work" / "f.zip").chmod(0o600)
+    given = {member: file_reference("f.zip", text=False)}
+    with pytest.raises(Refused, match="may not be opened"):
+        resolve(model, given, root, "", Owner(61000, 61000), lambda _: None)
 
 
 def test_wrong_content_is_said(root: WorkspaceRoot, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,13 +11,14 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keyless.magics.call_values import coded, read_parameters
 from keyless.protocol.calls import MAX_NESTING, MAX_PARAMETERS, Call, read_reference
 from keyless.protocol.errors import InvalidRequest
 from keyless.protocol.frames import encode, request_reader
+from keyless_sidecar.calls.content import Owner
 from keyless_sidecar.calls.naming import find_operation
 from keyless_sidecar.calls.parameters import resolve
 from keyless_sidecar.workspace import WorkspaceRoot
@@ -49,11 +50,12 @@ def sent(parameters: dict[str, Any]) -> dict[str, Any]:
     return message.parameters
 
 
+@settings(deadline=None)  # the first example reads the models
 @given(st.dictionaries(texts, values, max_size=5))
 def test_values_arrive_as_they_were(parameters: dict[str, Any]) -> None:
     model = find_operation("s3", "PutObject")
     with WorkspaceRoot("/") as root:
-        assert resolve(model, sent(parameters), root, "", lambda _: None) == parameters
+        assert resolve(model, sent(parameters), root, "", Owner(0, 0), lambda _: None) == parameters
 
 
 class Colour(Enum):
