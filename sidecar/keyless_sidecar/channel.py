@@ -8,9 +8,10 @@ buffer: whoever has something to send waits, and with it the pipe of the child b
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol
 
 from keyless.protocol.calls import Call, Describe, Description
 from keyless.protocol.frames import ProtocolError, encode, request_reader
@@ -18,11 +19,14 @@ from keyless.protocol.messages import (
     MAX_STDIN_BYTES,
     PROTOCOL_VERSION,
     Cancel,
+    CloseSession,
     Credit,
     Exec,
+    Failed,
     FailureKind,
     Hello,
     Keys,
+    OpenSession,
     Reply,
     Resize,
     Status,
@@ -65,6 +69,16 @@ class Calls(Protocol):
         """Names and documentation."""
 
 
+class SessionService(Protocol):
+    """What opens and closes sessions: :class:`keyless_sidecar.sessions.service.Sessions`."""
+
+    async def serve(self, request: OpenSession | CloseSession, send: Send) -> None:
+        """Answer one request."""
+
+    async def cancel(self, request: int) -> None:
+        """Close what a request was or is answered with; other requests are none of its business."""
+
+
 class Channel:
     """One connection.  Owned by the event loop's thread.
 
@@ -74,6 +88,7 @@ class Channel:
         service: runs requests.
         calls: makes calls.
         status: makes the answer to ``StatusQuery``.
+        sessions: opens and closes sessions.
         most: requests under way at once.
     """
 
@@ -85,6 +100,7 @@ class Channel:
         service: Service,
         calls: Calls,
         status: Callable[[int], Awaitable[Status]],
+        sessions: SessionService,
         most: int,
     ) -> None:
         self._kernel_id = kernel_id
@@ -92,6 +108,7 @@ class Channel:
         self._service = service
         self._calls = calls
         self._status = status
+        self._sessions = sessions
         self._most = most
         self._gatekeeper = Gatekeeper()
         self._flows: dict[int, Underway] = {}
@@ -193,7 +210,10 @@ class Channel:
 
     def _begin(self, number: int, flow: Underway, work: Callable[[], Awaitable[None]]) -> None:
         self._flows[number] = flow
-        task = asyncio.create_task(self._run(number, work))
+        self._start(self._run(number, work))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -219,13 +239,30 @@ class Channel:
     async def _on_cancel(self, message: Cancel) -> None:
         if flow := self._flows.get(message.id):
             flow.cancelled.set()
+        else:
+            self._start(self._quietly(self._sessions.cancel(message.id)))
 
     async def _on_credit(self, message: Credit) -> None:
         if flow := self._flows.get(message.id):
             flow.credit.add(message.size)
 
+    async def _on_open_session(self, message: OpenSession) -> None:
+        # Bounded as commands are: each waits for a person, or for STS.
+        if len(self._tasks) >= 2 * self._most:
+            text = f"{self._most} requests are under way; wait for one of them to end."
+            await self.send(Failed(id=message.id, kind="InvalidRequest", message=text))
+            return
+        self._start(self._quietly(self._sessions.serve(message, self.send)))
+
+    async def _on_close_session(self, message: CloseSession) -> None:
+        self._start(self._quietly(self._sessions.serve(message, self.send)))
+
     async def _on_status(self, message: StatusQuery) -> None:
         await self.send(await self._status(message.id))
+
+    async def _quietly(self, work: Awaitable[None]) -> None:
+        with contextlib.suppress(ConnectionError):  # the reading side ends the sidecar
+            await work
 
     async def _run(self, number: int, work: Callable[[], Awaitable[None]]) -> None:
         try:

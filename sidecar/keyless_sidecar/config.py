@@ -39,6 +39,10 @@ class Vault(Configurable):
         help="Entries whose values are elsewhere, by name; see the documentation of the vault for "
         "the sources and their settings. No secret stands here."
     ).tag(config=True)
+    sessions = Dict(
+        help="Temporary keys, off for every entry that isn't named here: name of an aws entry → "
+        "role_arn, to (kernel, tools), and more; see the documentation of sessions."
+    ).tag(config=True)
     aws_folder = Unicode(
         "", help="Folder of the AWS config and credentials files; empty: ~/.aws of the user."
     ).tag(config=True)

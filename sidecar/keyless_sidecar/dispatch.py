@@ -15,10 +15,12 @@ from keyless.protocol.calls import Call, Describe
 from keyless.protocol.messages import (
     PROTOCOL_VERSION,
     Cancel,
+    CloseSession,
     Credit,
     Exec,
     Hello,
     Keys,
+    OpenSession,
     Request,
     Resize,
     StatusQuery,
@@ -75,6 +77,8 @@ TABLE: Mapping[type, Permit] = MappingProxyType(
         Cancel: Permit("on_cancel", State.OPEN, Identity.KNOWN),
         Credit: Permit("on_credit", State.OPEN, Identity.KNOWN),
         StatusQuery: Permit("on_status", State.OPEN, Identity.FRESH),
+        OpenSession: Permit("on_open_session", State.OPEN, Identity.FRESH),
+        CloseSession: Permit("on_close_session", State.OPEN, Identity.FRESH),
     }
 )
 

@@ -42,7 +42,13 @@ def bound_to_kernel(confiner: Confiner, infos: Sequence[EntryInfo]) -> list[Entr
     return [info for info in infos if info.allows(KERNEL) and info.delivery == "proxy"]
 
 
-def told(entries: Sequence[Entry], book: PlaceholderBook, certificates: str) -> KernelNetwork:
+def told(
+    entries: Sequence[Entry],
+    book: PlaceholderBook,
+    certificates: str,
+    *,
+    sessions: bool = False,
+) -> KernelNetwork:
     """What the kernel gets to know: ports, placeholders, certificates.
 
     Args:
@@ -50,16 +56,19 @@ def told(entries: Sequence[Entry], book: PlaceholderBook, certificates: str) -> 
             usual variables.
         book: gives placeholders.
         certificates: PEM text.
+        sessions: whether cells may have sessions, whose requests go by the proxy too.
     """
-    if not entries:
+    if not entries and not sessions:
         return KernelNetwork()
     ports: list[int] = []
     variables: dict[str, str] = {}
-    if any(entry.kind != "postgres" for entry in entries):
+    if sessions or any(entry.kind != "postgres" for entry in entries):
         ports.append(PROXY_PORT)
         variables |= dict.fromkeys(_PROXIES, f"http://127.0.0.1:{PROXY_PORT}")
         variables |= _DIRECT
         variables |= dict.fromkeys(CERTIFICATE_VARIABLES, CERTIFICATES)
+    if sessions:
+        variables["AWS_EC2_METADATA_DISABLED"] = "true"
     for entry in entries:
         if entry.kind == "aws" and "AWS_ACCESS_KEY_ID" not in variables:
             keys = book.for_entry(entry.info)
@@ -93,6 +102,7 @@ class KernelGates:
         entries: those bound to the kernel.
         ports: as told to the launcher, in order.
         model_path: folder of the service models; that of the AWS CLI, which are read already.
+        sessions: whether cells may have sessions.
     """
 
     def __init__(
@@ -101,11 +111,14 @@ class KernelGates:
         entries: Sequence[EntryInfo],
         ports: Sequence[int],
         model_path: str = "",
+        *,
+        sessions: bool = False,
     ) -> None:
         self._ways = ways
         self._entries = entries
         self._ports = tuple(ports)
         self._model_path = model_path
+        self._sessions = sessions
         self._gates: list[Gate] = []
 
     async def serve(self, descriptor: int) -> None:
@@ -149,7 +162,8 @@ class KernelGates:
         try:
             if port == DATABASE_PORT:
                 return self._ways.through_proxy(KERNEL, (), databases[:1])
-            hosts = AWS_HOSTS if any(entry.kind == "aws" for entry in others) else ()
+            aws = self._sessions or any(entry.kind == "aws" for entry in others)
+            hosts = AWS_HOSTS if aws else ()
             return self._ways.through_proxy(
                 KERNEL, hosts, others, model_path=self._model_path, tunnels=False
             )

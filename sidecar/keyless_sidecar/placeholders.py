@@ -113,6 +113,8 @@ class PlaceholderBook:
         self._keys: OrderedDict[str, Binding] = OrderedDict()
         self._tokens: dict[tuple[str, str], Text] = {}
         self._texts: OrderedDict[str, Text] = OrderedDict()
+        # Sessions that a person let the kernel side hold: no placeholder stands for them.
+        self._held: list[tuple[str, AwsKeys]] = []
         # Which placeholder stands for a captured value, by a digest of it and its entry.
         self._known: dict[str, str] = {}
         #: Grows whenever `captured_values` changes.
@@ -200,13 +202,21 @@ class PlaceholderBook:
         return text.placeholder
 
     def captured_values(self) -> list[tuple[str, bytes]]:
-        """Label and value of everything captured that is still kept, for the sanitizer."""
+        """Label and value of everything captured or held that still counts, for the sanitizer."""
         now = self._clock()
         found = [(text.entry, text.value.encode()) for text in self._texts.values()]
         for binding in self._keys.values():
             if binding.real is not None and not binding.expired(now):
                 found += [(binding.entry, value.encode()) for value in binding.real.values()]
+        for entry, keys in self._held:
+            if keys.expires is None or now < keys.expires:
+                found += [(entry, value.encode()) for value in keys.values()]
         return found
+
+    def know(self, entry_name: str, keys: AwsKeys) -> None:
+        """Let the sanitizer know a session's keys that go to the kernel side, until they expire."""
+        self._held.append((entry_name, keys))
+        self._changed()
 
     def forget(self, entry_name: str) -> None:
         """End an entry's placeholders and everything captured with them, however indirectly."""
@@ -231,6 +241,7 @@ class PlaceholderBook:
     def _changed(self) -> None:
         self.revision += 1
         now = self._clock()
+        self._held = [(e, k) for e, k in self._held if k.expires is None or now < k.expires]
         for binding in [b for b in self._keys.values() if b.real is not None and b.expired(now)]:
             self._keys[binding.placeholder.access_key_id] = replace(binding, real=None)
         captured = [key_id for key_id, binding in self._keys.items() if binding.captured]

@@ -52,9 +52,12 @@ from keyless_sidecar.placeholders import PlaceholderBook
 from keyless_sidecar.policy.engine import CedarPolicy, Principal
 from keyless_sidecar.policy.loading import load_policy
 from keyless_sidecar.policy.source import PolicyInvalid
+from keyless_sidecar.sessions.for_tools import ToolSessions
+from keyless_sidecar.sessions.service import Sessions
 from keyless_sidecar.status import StatusReporter
 from keyless_sidecar.tools import Tool, ToolConfigError, load_tools
 from keyless_sidecar.vault import Entry, EntryInfo, Vault, VaultError, open_vault
+from keyless_sidecar.vault.session_options import SessionOptions, parse_sessions
 from keyless_sidecar.ways import Ways
 from keyless_sidecar.workspace import WorkspaceError, WorkspaceRoot
 
@@ -89,6 +92,7 @@ class Parts:
     audit: AuditLog
     policy: CedarPolicy
     limits: ToolLimits
+    sessions: dict[str, SessionOptions]
 
 
 def main(argv: Sequence[str]) -> int:
@@ -165,6 +169,7 @@ def _start(settings_fd: int) -> Parts:
             entries=config.vault.entries,
             surroundings=config.vault.surroundings(config.egress.upstreams, settings.workspace),
         )
+        sessions = parse_sessions(config.vault.sessions)
         policy = load_policy(
             Path(settings.policy_file),
             Principal(settings.kernel_id, settings.notebook, confiner.level),
@@ -211,6 +216,7 @@ def _start(settings_fd: int) -> Parts:
         audit=audit,
         policy=policy,
         limits=limits,
+        sessions=sessions,
     )
 
 
@@ -236,6 +242,17 @@ async def _serve(parts: Parts, options: argparse.Namespace) -> int:
     spawner = Spawner(parts.confiner)
     book = PlaceholderBook()
     keeper = Keeper(parts.vault, book)
+    surroundings = config.vault.surroundings(config.egress.upstreams, parts.workspace_path)
+    sessions = Sessions(
+        kernel_id=parts.kernel_id,
+        options=parts.sessions,
+        keeper=keeper,
+        book=book,
+        policy=parts.policy,
+        audit=parts.audit,
+        surroundings=surroundings,
+        network=parts.confiner.own_network,
+    )
     ways = Ways(
         policy=parts.policy,
         book=book,
@@ -243,6 +260,7 @@ async def _serve(parts: Parts, options: argparse.Namespace) -> int:
         audit=parts.audit,
         upstreams=config.egress.upstreams,
         connections=config.egress.max_connections,
+        sessions=sessions,
     )
     commands = Commands(
         confiner=parts.confiner,
@@ -265,6 +283,13 @@ async def _serve(parts: Parts, options: argparse.Namespace) -> int:
         commands=commands,
         ways=ways,
         book=book,
+        sessions=ToolSessions(
+            kernel_id=parts.kernel_id,
+            options=parts.sessions,
+            book=book,
+            audit=parts.audit,
+            surroundings=surroundings,
+        ),
     )
     owner = Owner(parts.confiner.uid, parts.confiner.gid)
     calls = CallRunner(
@@ -288,6 +313,7 @@ async def _serve(parts: Parts, options: argparse.Namespace) -> int:
         keeper=keeper,
         audit=parts.audit,
         runner=runner,
+        sessions=sessions,
     )
     channel = Channel(
         kernel_id=parts.kernel_id,
@@ -295,14 +321,19 @@ async def _serve(parts: Parts, options: argparse.Namespace) -> int:
         service=runner,
         calls=calls,
         status=reporter.answer,
+        sessions=sessions,
         most=config.tools.max_requests,
     )
     infos = await _known(keeper)
     theirs = await _for_the_kernel(parts.confiner, keeper, infos)
-    network = told(theirs, book, ways.certificates)
+    network = told(theirs, book, ways.certificates, sessions=sessions.to_kernel)
     models = {tool.model_path for tool in parts.tools.values() if tool.rules == "aws"}
     gates = KernelGates(
-        ways, [entry.info for entry in theirs], network.ports, next(iter(models), "")
+        ways,
+        [entry.info for entry in theirs],
+        network.ports,
+        next(iter(models), ""),
+        sessions=sessions.to_kernel,
     )
     _say(
         options.status_fd,
@@ -332,6 +363,7 @@ async def _serve(parts: Parts, options: argparse.Namespace) -> int:
         watchdog.start()
         await asyncio.wait({asyncio.ensure_future(channel.close())}, timeout=STOP_TIMEOUT)
         calls.close()
+        await sessions.close()
         keeper.close()
         spawner.close()
 

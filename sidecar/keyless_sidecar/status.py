@@ -8,10 +8,11 @@ from keyless.protocol.calls import SDK
 from keyless.protocol.messages import CredentialInfo, Status, ToolInfo
 from keyless_kernel.confine import Confiner
 from keyless_sidecar.audit import AuditLog
-from keyless_sidecar.execution.delivery import bound, exposure_of
+from keyless_sidecar.execution.delivery import EXPOSURE, bound, exposure_of
 from keyless_sidecar.execution.runner import Runner
 from keyless_sidecar.keeper import Keeper
 from keyless_sidecar.kernel_network import bound_to_kernel
+from keyless_sidecar.sessions.service import Sessions
 from keyless_sidecar.tools import Tool, subcommands
 from keyless_sidecar.vault import EntryInfo, VaultError
 
@@ -28,6 +29,7 @@ class StatusReporter:
         keeper: for the names of credentials.
         audit: for the number of records.
         runner: for the number of commands.
+        sessions: for which credentials cells may have temporary keys.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class StatusReporter:
         keeper: Keeper,
         audit: AuditLog,
         runner: Runner,
+        sessions: Sessions,
     ) -> None:
         self._kernel_id = kernel_id
         self._confiner = confiner
@@ -50,10 +53,17 @@ class StatusReporter:
         self._keeper = keeper
         self._audit = audit
         self._runner = runner
+        self._sessions = sessions
 
     async def answer(self, request_id: int) -> Status:
         """The state right now."""
         guarantees = [*self._confiner.guarantees, self._limits]
+        if self._sessions.to_kernel:
+            names = [n for n, each in self._sessions.options.items() if "kernel" in each.to]
+            guarantees.append(
+                f"cells may hold temporary keys of {', '.join(sorted(names))}, where the policy "
+                "allows a session"
+            )
         try:
             infos = await self._keeper.infos()
             own = [info.name for info in bound_to_kernel(self._confiner, infos)]
@@ -72,7 +82,7 @@ class StatusReporter:
             guarantees=guarantees,
             workspace=self._workspace,
             tools=[
-                *(_tool(tool, infos) for _, tool in sorted(self._tools.items())),
+                *(self._tool(tool, infos) for _, tool in sorted(self._tools.items())),
                 *_calls(infos),
             ],
             credentials=[
@@ -83,6 +93,22 @@ class StatusReporter:
             ],
             commands=self._runner.started,
             audit_records=self._audit.records,
+        )
+
+    def _tool(self, tool: Tool, infos: Sequence[EntryInfo]) -> ToolInfo:
+        entries = [] if tool.delivery == "none" else bound(tool, infos)
+        exposure = exposure_of(tool, entries)
+        options = [self._sessions.options.get(info.name) for info in entries]
+        if exposure == EXPOSURE["env"] and options and all(o and "tools" in o.to for o in options):
+            exposure = EXPOSURE["session"]
+        return ToolInfo(
+            name=tool.name,
+            path=tool.program or tool.path,
+            delivery=tool.delivery,
+            credentials=[info.name for info in entries],
+            description=tool.description,
+            exposure=exposure,
+            subcommands=subcommands(tool),
         )
 
 
@@ -102,16 +128,3 @@ def _calls(infos: Sequence[EntryInfo]) -> list[ToolInfo]:
             exposure=what,
         )
     ]
-
-
-def _tool(tool: Tool, infos: Sequence[EntryInfo]) -> ToolInfo:
-    entries = [] if tool.delivery == "none" else bound(tool, infos)
-    return ToolInfo(
-        name=tool.name,
-        path=tool.program or tool.path,
-        delivery=tool.delivery,
-        credentials=[info.name for info in entries],
-        description=tool.description,
-        exposure=exposure_of(tool, entries),
-        subcommands=subcommands(tool),
-    )

@@ -19,6 +19,7 @@ from typing import Any
 from keyless_sidecar.audit import AuditLog
 from keyless_sidecar.egress.authority import Authority
 from keyless_sidecar.egress.aws.handler import AwsHandler
+from keyless_sidecar.egress.aws.held import Held
 from keyless_sidecar.egress.client import Client, RequestRecord
 from keyless_sidecar.egress.messages import Handler
 from keyless_sidecar.egress.pool import Pool
@@ -31,9 +32,10 @@ from keyless_sidecar.execution.egress import EgressGate
 from keyless_sidecar.execution.order import Gate, WayOut
 from keyless_sidecar.keeper import Keeper
 from keyless_sidecar.placeholders import PlaceholderBook
-from keyless_sidecar.policy import Policy
+from keyless_sidecar.policy import KERNEL, Policy
 from keyless_sidecar.postgres import PostgresBroker
 from keyless_sidecar.sanitize import sanitize_text
+from keyless_sidecar.sessions.service import Sessions
 from keyless_sidecar.tools import Refused, Tool
 from keyless_sidecar.vault import Entry, EntryInfo, VaultError
 
@@ -52,6 +54,7 @@ class Ways:
         audit: where requests are recorded.
         upstreams: host pattern → URL (``c.Egress.upstreams``).
         connections: open connections of one sandbox.
+        sessions: whose keys cells may hold; None where there are none.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class Ways:
         audit: AuditLog,
         upstreams: Mapping[str, str],
         connections: int,
+        sessions: Sessions | None = None,
     ) -> None:
         self._policy = policy
         self._book = book
@@ -70,6 +74,7 @@ class Ways:
         self._audit = audit
         self._upstreams = upstreams
         self._connections = connections
+        self._sessions = sessions
         self._authority = Authority()
         self._trust = client_context()
 
@@ -135,7 +140,7 @@ class Ways:
         bindings = [_binding(entry) for entry in entries if entry.kind in _TOKENS and entry.hosts]
         handlers: list[Handler] = []
         # AWS's hosts first: no token of another kind ever goes there.
-        if names:
+        if names or (tool == KERNEL and self._sessions is not None and self._sessions.to_kernel):
             handlers.append(AwsHandler(client, names, data_path=model_path))
         if bindings:
             handlers.append(TokenHandler(client, bindings, self._upstreams))
@@ -228,7 +233,12 @@ class Ways:
             write,
             tuple(allow_operations),
             dict(facts),
+            held=self._held if tool == KERNEL else _nothing,
+            done=self._sessions.recent.note if self._sessions is not None else _nothing,
         )
+
+    def _held(self, access_key_id: str) -> Held | None:
+        return self._sessions.held(access_key_id) if self._sessions is not None else None
 
     def _fetching(
         self, tool: str, entries: Sequence[EntryInfo]
@@ -253,6 +263,10 @@ class Ways:
 
     async def _append(self, kind: str, fields: dict[str, Any]) -> None:
         await asyncio.to_thread(self._audit.append, kind, fields)
+
+
+def _nothing(_: object) -> None:
+    """No session is held, and nobody wants to know what was done."""
 
 
 def _binding(entry: EntryInfo) -> TokenBinding:

@@ -20,10 +20,12 @@ from keyless.protocol.messages import (
     MAX_STDIN_BYTES,
     Cancel,
     CellInfo,
+    CloseSession,
     Credit,
     Exec,
     Hello,
     Keys,
+    OpenSession,
     Request,
     Resize,
     StatusQuery,
@@ -72,6 +74,16 @@ _messages: st.SearchStrategy[Request] = st.one_of(
         save=st.dictionaries(_names, _names, max_size=2),
         wait=_text,
     ),
+    st.builds(
+        OpenSession,
+        id=_ids,
+        credential=_names,
+        seconds=st.sampled_from([900, 43200, 899, 43201]),
+        policy=st.none() | _text,
+        operations=st.none() | st.lists(_names, max_size=3),
+        cell=st.builds(CellInfo, execution_count=st.integers(0, 5), cell_hash=_text),
+    ),
+    st.builds(CloseSession, id=_ids, session=_names),
 )
 
 
@@ -173,7 +185,8 @@ def check(pieces: list[bytes]) -> None:
     if admitted:
         assert isinstance(admitted[0], Hello), "something came before hello"
         assert sum(isinstance(message, Hello) for message in admitted) == 1
-    asked = [m.id for m in admitted if isinstance(m, Exec | StatusQuery | Call | Describe)]
+    fresh = Exec | StatusQuery | Call | Describe | OpenSession | CloseSession
+    asked = [m.id for m in admitted if isinstance(m, fresh)]
     assert asked == sorted(set(asked)), "a request id came twice"
 
 

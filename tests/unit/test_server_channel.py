@@ -13,11 +13,13 @@ from keyless.protocol.calls import Call, Describe, Description
 from keyless.protocol.frames import encode, reply_reader
 from keyless.protocol.messages import (
     Cancel,
+    CloseSession,
     Exec,
     Failed,
     FailureKind,
     Finished,
     Hello,
+    OpenSession,
     Output,
     Reply,
     Request,
@@ -71,6 +73,16 @@ class Calls:
         return Description(id=question.id, names=["sts"])
 
 
+class NoSessions:
+    """Nobody may have any."""
+
+    async def serve(self, request: OpenSession | CloseSession, send: Send) -> None:
+        await send(Failed(id=request.id, kind="PolicyDenied", message="off", record_id="r"))
+
+    async def cancel(self, request: int) -> None:
+        return
+
+
 class Peer:
     """The kernel's end."""
 
@@ -117,7 +129,13 @@ async def connected(most: int = 4) -> AsyncIterator[tuple[Peer, asyncio.Task[Non
     theirs.setblocking(False)
     service = Service()
     channel = Channel(
-        kernel_id="k", level="l", service=service, calls=Calls(), status=status, most=most
+        kernel_id="k",
+        level="l",
+        service=service,
+        calls=Calls(),
+        status=status,
+        sessions=NoSessions(),
+        most=most,
     )
     serving = asyncio.create_task(channel.serve(theirs))
     try:
@@ -193,7 +211,13 @@ async def test_a_peer_that_reads_nothing_holds_the_sender_up() -> None:
 
 async def test_sending_before_the_start_and_after_the_end() -> None:
     channel = Channel(
-        kernel_id="k", level="l", service=Service(), calls=Calls(), status=status, most=1
+        kernel_id="k",
+        level="l",
+        service=Service(),
+        calls=Calls(),
+        status=status,
+        sessions=NoSessions(),
+        most=1,
     )
     with pytest.raises(ConnectionError):
         await channel.send(await status(1))

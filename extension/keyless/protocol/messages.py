@@ -35,6 +35,10 @@ MAX_KEYS = 64 * 1024
 OUTPUT_WINDOW = 256 * 1024
 #: Longest timeout that a request may name.
 MAX_TIMEOUT = 24 * 3600.0
+#: How long temporary keys may be valid: what STS itself takes.
+MIN_SESSION, MAX_SESSION = 900, 12 * 3600
+#: Longest session policy that STS takes, in characters.
+MAX_SESSION_POLICY = 2048
 
 Cells = Annotated[int, Meta(ge=1, le=500)]
 
@@ -125,7 +129,46 @@ class StatusQuery(_Message, frozen=True, tag="status?"):
     id: RequestId
 
 
-Request = Hello | Exec | Stdin | Keys | Resize | Cancel | Credit | StatusQuery | Call | Describe
+class OpenSession(_Message, frozen=True, tag="open_session"):
+    """Ask for temporary keys of a credential, which the kernel itself will hold.
+
+    What they may do is said by ``policy`` or by ``operations``; where neither is given, by what
+    this kernel's commands did with the credential lately.
+    """
+
+    id: RequestId
+    #: Name of the vault entry.
+    credential: Name
+    #: How long the keys are valid.
+    seconds: Annotated[int, Meta(ge=MIN_SESSION, le=MAX_SESSION)] = MIN_SESSION
+    #: An IAM policy as JSON.
+    policy: Annotated[str, Meta(max_length=MAX_SESSION_POLICY)] | None = None
+    #: ``service:Operation``, as the API calls them.
+    operations: Annotated[list[Name], Meta(min_length=1, max_length=64)] | None = None
+    cell: CellInfo = CellInfo()
+
+
+class CloseSession(_Message, frozen=True, tag="close_session"):
+    """End a session before its time."""
+
+    id: RequestId
+    session: Name
+
+
+Request = (
+    Hello
+    | Exec
+    | Stdin
+    | Keys
+    | Resize
+    | Cancel
+    | Credit
+    | StatusQuery
+    | Call
+    | Describe
+    | OpenSession
+    | CloseSession
+)
 
 # --------------------------------------------------------------------------- sidecar → kernel
 
@@ -242,6 +285,43 @@ class Status(_Message, frozen=True, tag="status"):
     audit_records: int
 
 
+class SessionOpened(_Message, frozen=True, tag="session_opened"):
+    """Temporary keys: the only message that carries a real credential to the kernel side.
+
+    It is sent only where a person has switched that on for the credential.
+    """
+
+    id: RequestId
+    #: Names the session in ``CloseSession`` and in the audit.
+    session: str
+    access_key_id: str
+    secret_access_key: str
+    session_token: str
+    #: When AWS stops to accept them (UTC, ISO format).
+    expires: str
+    #: Role session name and source identity: what CloudTrail shows.
+    name: str
+    #: The entry's region, empty where it names none.
+    region: str
+    #: What they may do at most, as IAM's actions.
+    actions: list[str]
+    #: In plain words: what is exposed, to whom, for how long.
+    exposure: str
+    record_id: str
+
+
+class SessionClosed(_Message, frozen=True, tag="session_closed"):
+    """The sidecar has forgotten a session."""
+
+    id: RequestId
+    session: str
+    #: Whether AWS refuses the keys from now on; otherwise they end when they expire.
+    revoked: bool
+    #: One sentence for the person.
+    message: str
+    record_id: str
+
+
 Reply = (
     Welcome
     | Started
@@ -254,4 +334,6 @@ Reply = (
     | Progress
     | CallFinished
     | Description
+    | SessionOpened
+    | SessionClosed
 )

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Any, Literal
 
 from keyless_sidecar.egress.messages import EgressError
-from keyless_sidecar.placeholders import PlaceholderBook
+from keyless_sidecar.placeholders import Binding, PlaceholderBook
 from keyless_sidecar.policy.acts import Act, Decision, Policy
 from keyless_sidecar.policy.acts_from import decide_all
 from keyless_sidecar.printable import printable
@@ -73,6 +73,8 @@ class Client:
         allow_operations: ``service:Operation`` that a person named for the tool.
         facts: further facts of each act (``cell_hash``, ``execution_count``).
         told: sentences on what was refused, for the result's notes, and how often each.
+        held: gives the open session that the client holds, by its access key id.
+        done: told of the acts of each AWS request that is sent.
     """
 
     tool: str
@@ -83,10 +85,28 @@ class Client:
     allow_operations: Collection[str] = ()
     facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     told: Counter[str] = dataclasses.field(default_factory=Counter)
+    held: Callable[[str], Binding | None] = lambda _: None
+    done: Callable[[Iterable[Act]], None] = lambda _: None
 
-    def decide(self, acts: Iterable[Act]) -> Decision:
-        """The strictest decision on everything that a request does."""
-        return decide_all(self.policy, acts)
+    def decide(self, acts: Iterable[Act], approved: Collection[str] = frozenset()) -> Decision:
+        """The strictest decision on everything that a request does.
+
+        Args:
+            acts: of the request.
+            approved: actions that a person has approved already: they aren't asked about again.
+        """
+        acts = tuple(acts)
+        decision = decide_all(self.policy, acts)
+        if decision.outcome != "ask" or not approved:
+            return decision
+        asked = {act.action for act in acts if self.policy.decide(act).outcome == "ask"}
+        if not asked <= set(approved):
+            return decision
+        return Decision("allow", "session.approved", "It was approved with the session.")
+
+    def find(self, access_key_id: str) -> Binding | None:
+        """What a key stands for: a placeholder of the book, or an open session's own."""
+        return self.book.find(access_key_id) or self.held(access_key_id)
 
     def tell(self, record: RequestRecord, message: str) -> None:
         """Keep a refusal for the result's notes: programs such as git print a status at most."""

@@ -25,6 +25,8 @@ EXPOSURE = {
     "env": "the tool itself holds the credential, in its own sandbox, while one command runs",
     "file": "the tool itself finds the credential in a file, in its own sandbox, while one command "
     "runs",
+    "session": "the tool itself holds temporary keys that are good for one command, in its own "
+    "sandbox",
     "none": "it gets no credential",
 }
 #: Path below HOME of the certificates that a tool behind the proxy trusts.

@@ -33,6 +33,7 @@ from keyless_sidecar.execution.terminal import Terminal
 from keyless_sidecar.flow import Flow
 from keyless_sidecar.keeper import Keeper
 from keyless_sidecar.placeholders import PlaceholderBook
+from keyless_sidecar.sessions.for_tools import ToolSessions
 from keyless_sidecar.tools import Refused, Tool
 from keyless_sidecar.vault import VaultError
 from keyless_sidecar.ways import Ways
@@ -54,6 +55,7 @@ class Runner:
         commands: runs what is allowed.
         ways: makes the tools' ways out.
         book: of placeholders.
+        sessions: gives tools temporary keys, where a person wants that.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Runner:
         commands: Commands,
         ways: Ways,
         book: PlaceholderBook,
+        sessions: ToolSessions,
     ) -> None:
         self._planner = planner
         self._keeper = keeper
@@ -72,6 +75,7 @@ class Runner:
         self._commands = commands
         self._ways = ways
         self._book = book
+        self._sessions = sessions
         #: Commands that were started.
         self.started = 0
 
@@ -154,7 +158,16 @@ class Runner:
             if flow.keyboard is not None:
                 terminal = Terminal(flow.keyboard, waiting)
             stdin = await _standard_input(flow)
-            entries, patterns = await self._keeper.fetch([each.name for each in plan.credentials])
+            entries, _ = await self._keeper.fetch([each.name for each in plan.credentials])
+            entries = await self._sessions.instead(
+                entries,
+                plan.tool,
+                plan.checked,
+                timeout=plan.timeout,
+                cell=request.cell,
+                record=record_id,
+            )
+            patterns = await self._keeper.patterns()
             delivered = deliver(plan.tool, entries, self._book)
             # In a thread: the first one reads the service models.
             way_out, upstream, home = await asyncio.to_thread(

@@ -40,6 +40,7 @@ class Work:
         endpoint: what its host says, once that is known.
         allowed: what it does; set only where the policy allows it.
         act: what it does, allowed or not.
+        acts: the same as the policy was asked about it, once that is all known.
         body: where it was read.
         embedded: the presigned URL in it, allowed as well.
         signatures: made with the real keys → the tool's, in whose place they went out.
@@ -51,6 +52,7 @@ class Work:
     endpoint: Endpoint | None = None
     act: Identified | None = None
     allowed: Identified | None = None
+    acts: tuple[Act, ...] = ()
     body: bytes | None = None
     embedded: Embedded | None = None
     signatures: dict[str, str] = dataclasses.field(default_factory=dict, repr=False)
@@ -107,6 +109,7 @@ def decide(
     *,
     region: str,
     credential: str,
+    approved: Collection[str] = frozenset(),
     final: bool = True,
 ) -> None:
     """Identify what a request does, and ask the policy.
@@ -119,6 +122,7 @@ def decide(
         body: None where it wasn't read.
         region: that it is signed for.
         credential: the vault entry.
+        approved: actions that were approved with the session which signed it.
         final: False while the body is still to be read: then only a refusal counts, and only one
             that nothing in the body can turn.
 
@@ -130,8 +134,11 @@ def decide(
     work.record = dataclasses.replace(work.record, action=act.name, region=act.region)
     in_body = () if body is not None else members_in_body(act.model)
 
+    def acts(unknown: Collection[str]) -> tuple[Act, ...]:
+        return _acts(act, client, work.request.host, credential, unknown)
+
     def ask(unknown: Collection[str]) -> Decision:
-        return client.decide(_acts(act, client, work.request.host, credential, unknown))
+        return client.decide(acts(unknown), approved)
 
     decision = ask(in_body)
     if not final and (decision.outcome == "allow" or decision != ask(())):
@@ -148,7 +155,7 @@ def decide(
             "this protocol; use another client.",
         )
     if final:
-        work.allowed = act
+        work.allowed, work.acts = act, acts(in_body)
 
 
 def decide_urls(

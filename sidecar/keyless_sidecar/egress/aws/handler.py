@@ -21,6 +21,7 @@ from keyless_sidecar.egress.aws.chunks import ChunkResigner, resign_chunks
 from keyless_sidecar.egress.aws.deciding import Work, begin, decide, decide_urls, wants_no_signature
 from keyless_sidecar.egress.aws.endpoints import Endpoint, endpoints
 from keyless_sidecar.egress.aws.errors import error_answer, guess_protocol
+from keyless_sidecar.egress.aws.held import Held
 from keyless_sidecar.egress.aws.identify import identify, protocol_of, wants_body
 from keyless_sidecar.egress.aws.payload import payload_of
 from keyless_sidecar.egress.aws.refusal import AwsRefusal
@@ -109,9 +110,8 @@ class AwsHandler:
         binding = self._binding(claim)
         work.record = dataclasses.replace(work.record, credential=binding.entry)
         verified = await self._decide(work, endpoint, claim, binding)
-        act = work.sendable()
         real = await self._real(binding)
-        if not answers.streams(act):
+        if not answers.streams(work.sendable()):
             verified = answers.uncompressed(verified)
         outgoing = self._signed(work, verified, binding, real)
         return await self._send(work, outgoing, forward, binding, real)
@@ -122,7 +122,9 @@ class AwsHandler:
         Raises:
             AwsRefusal: it is none, not for this client, or expired.
         """
-        found = self._client.book.find(claim.access_key_id)
+        found = self._client.find(claim.access_key_id)
+        if isinstance(found, Held):
+            return found
         if found is None:
             raise AwsRefusal(
                 "InvalidClientTokenId",
@@ -158,6 +160,7 @@ class AwsHandler:
                 body,
                 region=claim.region,
                 credential=binding.entry,
+                approved=binding.approved if isinstance(binding, Held) else (),
                 final=final,
             )
 
@@ -210,6 +213,8 @@ class AwsHandler:
         Raises:
             AwsRefusal: the vault entry is gone; with it went everything captured by it.
         """
+        if isinstance(binding, Held):
+            return await binding.keys()
         entry = await self._client.entry(binding.entry) if binding.entry else None
         if binding.real is not None and (entry is not None or not binding.entry):
             return binding.real
@@ -256,6 +261,7 @@ class AwsHandler:
         act = work.sendable()
         for record in work.records():
             await self._client.record(record)
+        self._client.done(work.acts)
         response = await forward(outgoing)
         try:
             await self._client.record(
