@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from keyless.magics.call_results import CallResult
     from keyless.magics.function_api import secure_exec
     from keyless.magics.results import ExecResult
+    from keyless.magics.session_api import SecureSession, secure_session
     from keyless.protocol.errors import (
         ApprovalTimeout,
         CallFailed,
@@ -43,18 +44,22 @@ __all__ = [
     "LimitExceeded",
     "OutputLimitExceeded",
     "PolicyDenied",
+    "SecureSession",
     "SidecarUnavailable",
     "ToolNotFound",
     "load_ipython_extension",
     "secure_call",
     "secure_exec",
+    "secure_session",
 ]
 
 _HOMES = {
     "CallResult": "keyless.magics.call_results",
     "ExecResult": "keyless.magics.results",
     "secure_call": "keyless.magics.call_function",
+    "SecureSession": "keyless.magics.session_api",
     "secure_exec": "keyless.magics.function_api",
+    "secure_session": "keyless.magics.session_api",
 }
 
 

@@ -28,6 +28,8 @@ from keyless.protocol.messages import (
     Output,
     Reply,
     Request,
+    SessionClosed,
+    SessionOpened,
     Started,
     Status,
     Waiting,
@@ -52,9 +54,11 @@ Answer: TypeAlias = (
     | Progress
     | CallFinished
     | Description
+    | SessionOpened
+    | SessionClosed
 )
 #: What ends a request.
-_LAST = (Finished, Failed, Status, CallFinished, Description)
+_LAST = (Finished, Failed, Status, CallFinished, Description, SessionOpened, SessionClosed)
 
 
 class Pending:

@@ -219,6 +219,34 @@ class SidecarClient:
             raise SidecarUnavailable("the sidecar's answer makes no sense; restart the kernel")
         return answer
 
+    def ask(self, message: Callable[[int], Request], timeout: float | None = None) -> Answer:
+        """Send a request that gets one answer, and wait for it.
+
+        A ``KeyboardInterrupt`` cancels the request and goes on to the caller.
+
+        Args:
+            message: makes the request of its id.
+            timeout: seconds to wait; ``None`` waits for as long as it takes.
+
+        Raises:
+            SidecarUnavailable: the sidecar is gone.
+            TimeoutError: it did not answer in time; the request is cancelled.
+        """
+
+        def messages(number: int) -> Iterator[Request]:
+            yield message(number)
+
+        pending = Pending(messages)
+        try:
+            self._channel.submit(pending)
+            return pending.next(timeout)
+        except BaseException:
+            # Nobody will take the answer.
+            self._channel.follow_up(pending, lambda number: Cancel(id=number))
+            raise
+        finally:
+            self._channel.forget(pending)
+
     def record_refusal(self, tool: str, reason: str, cell: CellInfo, timeout: float = 5.0) -> str:
         """Have a command recorded that is refused on this side already; see :meth:`record`."""
 

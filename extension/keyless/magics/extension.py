@@ -12,6 +12,7 @@ from keyless.magics.cell import CellWatch
 from keyless.magics.completion import make_matcher
 from keyless.magics.exec_magic import ExecMagics
 from keyless.magics.notices import Notices
+from keyless.magics.session_magic import SessionMagics
 from keyless.magics.status_magic import StatusMagics
 
 __all__ = ["register"]
@@ -19,7 +20,7 @@ __all__ = ["register"]
 
 def register(shell: Any) -> None:
     """Register magics, completion and the note of which cell runs.  Safe to call twice."""
-    shell.register_magics(ExecMagics, CallMagics, StatusMagics)
+    shell.register_magics(ExecMagics, CallMagics, SessionMagics, StatusMagics)
     if hasattr(shell, "keyless_cell_watch"):
         return
     watch = CellWatch()

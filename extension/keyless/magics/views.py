@@ -111,6 +111,7 @@ def help_view() -> View:
         ),
         ("secure_call(service, operation, Name=...)", "from keyless import secure_call"),
         ("%secure_call SERVICE OPERATION ?", "documentation of an operation"),
+        ("%secure_session NAME [options]", "temporary keys for this kernel, where they are on"),
         ("%keyless", "the state of this kernel"),
         ("%keyless tools", "the tools, and who holds the key"),
         ("%keyless why TOOL ARGUMENTS", "would it be allowed, without running it"),

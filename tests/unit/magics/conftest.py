@@ -21,12 +21,14 @@ from keyless.protocol.frames import encode, request_reader
 from keyless.protocol.messages import (
     PROTOCOL_VERSION,
     Cancel,
+    CloseSession,
     CredentialInfo,
     Credit,
     Exec,
     Failed,
     Finished,
     Hello,
+    OpenSession,
     Output,
     Reply,
     Request,
@@ -48,6 +50,7 @@ class FakeSidecar:
         self.connection = connection
         self.requests: list[Request] = []
         self.on_exec: Callable[[Exec], None] = self.echo
+        self.on_session: Callable[[OpenSession | CloseSession], None] = lambda _: None
         self.on_hello: Callable[[], None] = self.greet
         self.answers_status = True
         self._arrived = threading.Condition()
@@ -159,6 +162,8 @@ class FakeSidecar:
                         self.refuse(request)
                     elif isinstance(request, Exec):
                         self.on_exec(request)
+                    elif isinstance(request, OpenSession | CloseSession):
+                        self.on_session(request)
                     elif isinstance(request, StatusQuery) and self.answers_status:
                         self.send(self.status(request.id))
 
