@@ -49,6 +49,8 @@ ALLOWED = {
     "audit/log.py": "the audit folder, by descriptors",
     "audit/reading.py": "the audit folder, for the command line",
     "commands/audit.py": "the audit folder, for the command line",
+    "commands/scrub.py": "notebooks that a person names, for the command line",
+    "execution/terminal.py": "/proc/PID/stat of who may be waiting for keys",
     "commands/secret_input.py": "the person's terminal",
     "hardening.py": "/proc/self/status and /proc/swaps",
     "own_filter.py": "bubblewrap's mode",

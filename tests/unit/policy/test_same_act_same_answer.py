@@ -107,7 +107,7 @@ def test_a_tool_that_holds_the_key_asks_before_it_reads(entry: Row, root: Worksp
             assert held.outcome == by_proxy.outcome
     for delivery in ("none", "broker"):
         assert decide_all(default, from_command(entry.command, root, delivery=delivery)) == by_proxy
-    unknown = decide_all(default, from_command(entry.command, root, delivery="session"))
+    unknown = decide_all(default, from_command(entry.command, root, delivery="other"))
     assert unknown.outcome != "allow"
 
 
