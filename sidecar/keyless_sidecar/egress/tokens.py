@@ -148,8 +148,7 @@ class TokenHandler:
             tool=self._client.tool,
             credential=name,
             credential_kind=found[0][0].entry.kind if found else "",
-            delivery="proxy",
-            **self._client.facts,
+            **{"delivery": "proxy", **self._client.facts},
         )
         decision = self._client.decide([act])
         note = dataclasses.replace(

@@ -243,7 +243,6 @@ def _acts(
         allow_operations=client.allow_operations,
         unknown=[name for name in unknown if name not in given.values],
         host=host,
-        delivery="proxy",
         credential_kind="aws" if credential else "",
-        **client.facts,
+        **{"delivery": "proxy", **client.facts},
     )
