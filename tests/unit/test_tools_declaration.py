@@ -166,6 +166,19 @@ def test_the_aws_cli_runs_isolated(tmp_path: Path, long: bool) -> None:
     assert tool.model_path == str(data)
 
 
+def test_another_aws_cli_is_kept_from_settings_like_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aws_tool.sys, "prefix", str(tmp_path / ".venv"))
+    fake_cli(tmp_path / ".venv-aws", "#!/bin/sh")
+    declared = {"held": {"rules": "aws", "delivery": "env", "environment": {"AWS_PAGER": "less"}}}
+    tools = load_tools({"declared": declared})
+    assert tools["held"].program == tools["aws"].program
+    assert tools["held"].environment == {**tools["aws"].environment, "AWS_PAGER": "less"}
+    assert tools["held"].secret_env == tools["aws"].secret_env
+    assert (tools["held"].delivery, tools["aws"].delivery) == ("env", "proxy")
+
+
 def test_the_aws_cli_is_looked_for_in_trusted_places(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -133,6 +133,9 @@ def load_tools(config: Mapping[str, Any], *, workspace: str = "") -> dict[str, T
             raise ToolConfigError(f"The tool name {SDK} is taken: it stands for secure_call.")
         if not isinstance(declaration, Mapping):
             raise ToolConfigError(f"The declaration of the tool {name} must be a dictionary.")
+        if declaration.get("rules") == "aws":
+            # Another AWS CLI: it must be kept from profiles, aliases and plugins like the first.
+            declaration = aws_declaration(declaration) or declaration
         tools[name] = _tool(name, declaration, workspace)
     return tools
 
