@@ -87,6 +87,9 @@ def test_a_talk(sidecar: Sidecar) -> None:
     assert result.stderr == ""
 
 
+@pytest.mark.attack(
+    wall="audit without secrets", title="Find in the audit what a person typed on a terminal."
+)
 def test_the_audit_counts_keys_and_keeps_none(sidecar: Sidecar) -> None:
     talk = Talk(sidecar, "cat")
     talk.wait()
@@ -134,6 +137,10 @@ def test_a_cancel_and_the_time_limit_end_everything(sidecar: Sidecar) -> None:
     assert eventually(lambda: not _running("talker.py")), "its daemon too"
 
 
+@pytest.mark.attack(
+    wall="a terminal of its own",
+    title="Type into the person's terminal, or into that of another command.",
+)
 def test_its_terminal_is_the_only_one_and_nobody_can_type_into_it(sidecar: Sidecar) -> None:
     talk = Talk(sidecar, "inject")
     said = talk.end().stdout
@@ -192,6 +199,7 @@ def test_nothing_is_left_of_a_terminal(sidecar: Sidecar) -> None:
     assert _terminals(sidecar) == before == 0
 
 
+@pytest.mark.attack(wall="closed messages", title="Type into a command that has no terminal.")
 def test_keys_in_time_and_for_no_terminal(start_sidecar: StartSidecar) -> None:
     sidecar = start_sidecar(**OPTIONS)
     sidecar.hello()

@@ -118,6 +118,10 @@ def shows_no_more(out: bytes, plain: bytes, most: int) -> bool:
     )
 
 
+@pytest.mark.attack(
+    wall="sanitizer",
+    title="Print a secret on a terminal in pieces that look like prompts (four characters pass).",
+)
 @pytest.mark.parametrize("form", forms.FORMS)
 @pytest.mark.parametrize("secret", [TOKEN, AWS], ids=["token", "aws"])
 def test_a_slow_writer_gets_no_more_than_a_prompt_through(form: str, secret: bytes) -> None:
