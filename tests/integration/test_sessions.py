@@ -256,6 +256,14 @@ one = secure_session("cloud", operations="lambda:UpdateFunctionCode")
 """
 
 
+@pytest.mark.attack(
+    wall="session policy, by what the policy allows",
+    title="Open a session for more than the policy allows, or use it for more than it is for.",
+    instead={
+        "landlock-root": "no session for cells at this level",
+        "landlock": "no session for cells at this level",
+    },
+)
 async def test_a_session_is_never_wider_than_the_policy_and_what_was_done(
     aws: LocalAws, jupyter_home: Path
 ) -> None:
@@ -286,6 +294,9 @@ async def test_a_session_is_never_wider_than_the_policy_and_what_was_done(
         assert Hunter({"session": secret}).tree(jupyter_home / "data/keyless/audit") == []
 
 
+@pytest.mark.attack(
+    wall="off unless a person names the entry", title="Open a session that nobody turned on."
+)
 async def test_without_a_persons_word_there_is_nothing(aws: LocalAws, jupyter_home: Path) -> None:
     turned_on(jupyter_home, aws)
     config = jupyter_home / "config" / "jupyter_keyless_config.py"
