@@ -47,26 +47,55 @@ class PrivateJupyter:
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def configure(self, workspace: Path, endpoint: str) -> None:
-        """Write ``jupyter_keyless_config.py`` and the policy."""
-        policy = self._root / "config" / "keyless" / "policy.cedar"
-        policy.parent.mkdir(mode=0o700)
-        policy.touch(mode=0o600)
-        policy.write_text(_POLICY)
+    def configure(
+        self, workspace: Path, endpoint: str, *, policy: str = _POLICY, more: str = ""
+    ) -> None:
+        """Write ``jupyter_keyless_config.py`` and the policy.
+
+        Args:
+            workspace: that kernels work in.
+            endpoint: of the local AWS.
+            policy: text of ``policy.cedar``.
+            more: further lines of the configuration.
+        """
+        file = self._root / "config" / "keyless" / "policy.cedar"
+        file.parent.mkdir(mode=0o700)
+        file.touch(mode=0o600)
+        file.write_text(policy)
         (self._root / "config" / "jupyter_keyless_config.py").write_text(
             f"c.Egress.upstreams = {{'*.amazonaws.com': {endpoint!r}}}\n"
-            f"c.Confinement.workspace = {str(workspace)!r}\n"
+            f"c.Confinement.workspace = {str(workspace)!r}\n" + more
         )
 
-    def store_aws_key(self, key_id: str, secret: str, region: str) -> None:
+    def store_aws_key(
+        self,
+        key_id: str,
+        secret: str,
+        region: str,
+        *,
+        name: str = VAULT_ENTRY,
+        tools: Sequence[str] = (),
+        delivery: str = "",
+    ) -> None:
         """Put a key into the encrypted file vault, over a pipe.
+
+        Args:
+            key_id: access key id.
+            secret: secret access key.
+            region: default one of the entry.
+            name: of the entry.
+            tools: that it is bound to; by default ``aws``.
+            delivery: by default ``proxy``.
 
         Raises:
             CommandRefused: the vault said no.
         """
         fields = {"access_key_id": key_id, "secret_access_key": secret, "region": region}
+        options = [word for tool in tools for word in ("--tool", tool)]
+        if delivery:
+            options += ["--delivery", delivery]
         self._run(
-            ["add", VAULT_ENTRY, "--kind", "aws", "--from-stdin"], "vault", json.dumps(fields)
+            ["add", name, "--kind", "aws", "--from-stdin", *options], "vault", json.dumps(fields)
         )
 
     def verify_audit(self) -> str:
