@@ -25,6 +25,7 @@ from pathlib import Path
 
 import msgspec
 
+from keyless.protocol.calls import SDK
 from keyless_kernel.confine import ConfinementUnavailable, Confiner, probe
 from keyless_kernel.confine.bubblewrap import find_bwrap
 from keyless_kernel.confine.settings import SidecarSettings
@@ -347,7 +348,9 @@ async def _serve(parts: Parts, options: argparse.Namespace) -> int:
     serving = asyncio.ensure_future(gates.serve(options.network_fd))
     if any(info.kind == "aws" for info in infos):
         # Read ahead, while the kernel starts: the first command needs the service models.
-        reading = [asyncio.to_thread(endpoints, path) for path in models]
+        calls_too = any(info.allows(SDK) for info in infos)
+        paths = {*models, ""} if calls_too else models
+        reading = [asyncio.to_thread(endpoints, path) for path in paths]
         warm = asyncio.gather(*reading, return_exceptions=True)
     else:
         warm = asyncio.gather()
