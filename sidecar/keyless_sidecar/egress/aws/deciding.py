@@ -244,5 +244,6 @@ def _acts(
         unknown=[name for name in unknown if name not in given.values],
         host=host,
         credential_kind="aws" if credential else "",
+        # The sidecar's own calls have another delivery.
         **{"delivery": "proxy", **client.facts},
     )
