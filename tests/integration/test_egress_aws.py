@@ -18,12 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import botocore.session
 import pytest
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
+from botocore.loaders import Loader
 from tests.support.egress import AWS_CLI, Egress
 from tests.support.more_aws import MoreAws, keys_of
 from tests.support.web import Handler, serving
@@ -42,6 +44,9 @@ TRUST = {
     "Version": "2012-10-17",
     "Statement": [{"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": "*"}}],
 }
+
+#: Reads AWS's models and endpoints once for all tests.
+LOADER = Loader()
 
 
 class Clock:
@@ -87,7 +92,9 @@ def egress(aws: LocalAws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
 
 def client(service: str, **options: Any) -> Any:
     """As in a cell: nothing is said about proxies or credentials."""
-    return boto3.session.Session().client(service, **options)
+    session = botocore.session.Session()
+    session.register_component("data_loader", LOADER)
+    return boto3.session.Session(botocore_session=session).client(service, **options)
 
 
 @pytest.fixture
