@@ -51,7 +51,7 @@ _ZERO_WIDTH = {
     b"\xcd": (rb"\x8f", b""),
     b"\xe1": (rb"\xa0\x8e", rb"\xa0?"),
 }
-_ERASED = rb"|[\x00-\x07\x09\x0b-\x7f]\x08"
+_ERASED = rb"(?<=[\x00-\x07\x09\x0b-\x7f]\x08)"
 
 
 @cache
@@ -66,13 +66,15 @@ def _tokens(final: bool, erased: bool, numbers: bool, symbols: bool) -> re.Patte
         tokens |= _NUMBERS
     if symbols:
         tokens |= _ZERO_WIDTH
-    first = b"[" + b"".join(map(re.escape, tokens)) + b"]"
+    leads = [*tokens, b"\x08"] if erased else [*tokens]
+    first = b"[" + b"".join(map(re.escape, leads)) + b"]"
     after = [b"(?<=%b)(?:%b)" % (re.escape(lead), whole) for lead, (whole, _) in tokens.items()]
     if not final:
         cut = [b"(?<=%b)(?:%b)" % (re.escape(lead), part) for lead, (_, part) in tokens.items()]
         after.insert(0, rb"(?P<cut>(?:%b)\Z)" % b"|".join(cut))
-    expression = first + b"(?:" + b"|".join(after) + b")"
-    return re.compile(expression + _ERASED if erased else expression)
+    if erased:
+        after.append(_ERASED)
+    return re.compile(first + b"(?:" + b"|".join(after) + b")")
 
 
 @dataclass(frozen=True)
@@ -153,8 +155,12 @@ def decode(buffer: bytes, final: bool, numbers: bool, symbols: bool) -> Decoded:
         if match.lastgroup == "cut":
             cut = start
             break
+        if buffer[start] == 0x08:  # it takes back the byte before it, unless that is a token's
+            start -= 1
+            if start < done:
+                continue
         tokens.append((start, end))
-        literal, value = buffer[done:start], _value(match[0])
+        literal, value = buffer[done:start], _value(buffer[start:end])
         pieces += (literal, value)
         size += len(literal)
         if value:
