@@ -73,6 +73,11 @@ class KeylessProvisioner(LocalProvisioner):
     #: Folder outside of the runtime folder that the supervisor made, where it had to.
     _apart = ""
 
+    @property
+    def control_folder(self) -> str:
+        """Folder with the kernel's control socket and its token; empty before the launch."""
+        return self._spec.runtime_dir if self._spec is not None and self._running else ""
+
     # ------------------------------------------------------------------ start
 
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
@@ -109,6 +114,7 @@ class KeylessProvisioner(LocalProvisioner):
             kernel_id=self.kernel_id,
             workspace=str(folder),
             scratch=str(runtime / "scratch"),
+            control_folder=str(runtime),
             data_dir=str(data_dir()),
             policy_file=str(policy_file()),
             notebook=kwargs.get("env", {}).get("JPY_SESSION_NAME", ""),

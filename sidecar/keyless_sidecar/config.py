@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from traitlets import Any as AnyTrait
-from traitlets import Bool, Dict, Integer, Unicode
+from traitlets import Bool, Dict, Float, Integer, Unicode
 from traitlets.config import Configurable
 
 from keyless_kernel.confine import ConfigError, Confinement
@@ -22,7 +22,16 @@ from keyless_sidecar.execution.destinations import BadDestination, parse_authori
 from keyless_sidecar.vault.os_keyring import OsKeyring
 from keyless_sidecar.vault.surroundings import Surroundings, person_home
 
-__all__ = ["Audit", "ConfigInvalid", "Configuration", "Egress", "Tools", "Vault", "build"]
+__all__ = [
+    "Approvals",
+    "Audit",
+    "ConfigInvalid",
+    "Configuration",
+    "Egress",
+    "Tools",
+    "Vault",
+    "build",
+]
 
 
 class ConfigInvalid(Exception):
@@ -123,6 +132,19 @@ class Egress(Configurable):
     )
 
 
+class Approvals(Configurable):
+    """``c.Approvals``: what a person must approve, and how long it waits."""
+
+    timeout = Float(
+        300.0, min=1.0, max=24 * 3600.0, help="Seconds for which a question waits for an answer."
+    ).tag(config=True)
+    terminal = Bool(
+        False,
+        help="Whether questions wait although no program listens for them, for somebody who looks "
+        "in by `jupyter keyless pending`; else they are denied at once.",
+    ).tag(config=True)
+
+
 @dataclasses.dataclass(frozen=True)
 class Configuration:
     """All sections, checked."""
@@ -133,6 +155,7 @@ class Configuration:
     egress: Egress
     confinement: Confinement
     limits: Limits
+    approvals: Approvals
 
 
 _SECTIONS: dict[str, type[Configurable]] = {
@@ -142,6 +165,7 @@ _SECTIONS: dict[str, type[Configurable]] = {
     "Egress": Egress,
     "Confinement": Confinement,
     "Limits": Limits,
+    "Approvals": Approvals,
 }
 
 
@@ -167,6 +191,7 @@ def build(values: Mapping[str, Mapping[str, Any]]) -> Configuration:
             section_from(Egress, values),
             section_from(Confinement, values),
             section_from(Limits, values),
+            section_from(Approvals, values),
         )
     except ConfigError as error:
         raise ConfigInvalid(f"{error}.") from None

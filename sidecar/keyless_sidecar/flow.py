@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Sequence
 
 from keyless.protocol.calls import Call
 from keyless.protocol.messages import OUTPUT_WINDOW, Exec, Terminal
+from keyless_sidecar.vault import EntryInfo
 
 _MOST_CREDIT = 2**31
 #: Bytes that may be typed ahead of a command that doesn't read.
@@ -157,11 +159,17 @@ class Flow(Underway):
 
     Args:
         request: as it came.
+        origin: ``cell``, or ``control`` where it came over the control socket.
+        lent: a credential for this command alone, which stands in no list.
     """
 
-    def __init__(self, request: Exec) -> None:
+    def __init__(
+        self, request: Exec, *, origin: str = "cell", lent: Sequence[EntryInfo] = ()
+    ) -> None:
         super().__init__()
         self.request = request
+        self.origin = origin
+        self.lent = tuple(lent)
         self.announced = request.stdin_size or 0
         self.stdin = None if request.stdin_size is None else StandardInput(request.stdin_size)
         self.keyboard = None if request.terminal is None else Keyboard(request.terminal)

@@ -7,13 +7,14 @@ has to be asked for elsewhere is fetched by others, so that a slow source holds 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from keyless_sidecar.placeholders import PlaceholderBook
 from keyless_sidecar.sanitize import Patterns
-from keyless_sidecar.vault import Entry, EntryInfo, Vault
+from keyless_sidecar.vault import Declaration, Entry, EntryInfo, Vault
 
 _T = TypeVar("_T")
 _FETCHES = 16
@@ -67,11 +68,34 @@ class Keeper:
         # After the values: the vault knows all that it has ever handed out.
         return entries, await self.patterns()
 
+    async def store(self, entry: Entry) -> None:
+        """Keep an entry in memory; raises also where its name is taken."""
+        await self._in_thread(lambda: self._vault.store(entry))
+
+    async def remove(self, name: str) -> None:
+        """Forget an entry that is kept in memory, and its placeholders."""
+        await self._in_thread(lambda: self._vault.remove(name))
+        self._forget(name)
+
+    @contextlib.asynccontextmanager
+    async def lent(self, kept: Entry | Declaration) -> AsyncIterator[EntryInfo]:
+        """Let one command have a credential that stands in no list."""
+        await self._in_thread(lambda: self._vault.lend(kept))
+        try:
+            yield kept.info
+        finally:
+            self._forget(kept.info.name)
+            await self._in_thread(lambda: self._vault.take_back(kept.info.name))
+
     def close(self) -> None:
         """Let the threads end."""
         self._vault.close()
         self._thread.shutdown(wait=False)
         self._fetchers.shutdown(wait=False, cancel_futures=True)
+
+    def _forget(self, name: str) -> None:
+        if self._book is not None:
+            self._book.forget(name)
 
     async def _flight(self, name: str) -> Entry:
         """Fetch from elsewhere; who asks for the same at the same time gets the same answer."""

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 from keyless_kernel.confine import Confiner
 from keyless_kernel.confine.settings import KernelNetwork
+from keyless_sidecar.approvals import Scope
 from keyless_sidecar.execution.delivery import CERTIFICATE_VARIABLES
 from keyless_sidecar.execution.order import Gate, WayOut
 from keyless_sidecar.execution.pipes import readable
@@ -103,6 +104,7 @@ class KernelGates:
         ports: as told to the launcher, in order.
         model_path: folder of the service models; that of the AWS CLI, which are read already.
         sessions: whether cells may have sessions.
+        scope: asks a person where the policy wants one.
     """
 
     def __init__(
@@ -113,7 +115,9 @@ class KernelGates:
         model_path: str = "",
         *,
         sessions: bool = False,
+        scope: Scope | None = None,
     ) -> None:
+        self._scope = scope
         self._ways = ways
         self._entries = entries
         self._ports = tuple(ports)
@@ -161,11 +165,16 @@ class KernelGates:
         others = [entry for entry in self._entries if entry.kind != "postgres"]
         try:
             if port == DATABASE_PORT:
-                return self._ways.through_proxy(KERNEL, (), databases[:1])
+                return self._ways.through_proxy(KERNEL, (), databases[:1], scope=self._scope)
             aws = self._sessions or any(entry.kind == "aws" for entry in others)
             hosts = AWS_HOSTS if aws else ()
             return self._ways.through_proxy(
-                KERNEL, hosts, others, model_path=self._model_path, tunnels=False
+                KERNEL,
+                hosts,
+                others,
+                model_path=self._model_path,
+                tunnels=False,
+                scope=self._scope,
             )
         except Refused as refused:
             _log.warning("the kernel gets no way out by port %d: %s", port, refused.message)

@@ -29,17 +29,22 @@ from keyless.protocol.calls import SDK
 from keyless_kernel.confine import ConfinementUnavailable, Confiner, probe
 from keyless_kernel.confine.bubblewrap import find_bwrap
 from keyless_kernel.confine.settings import SidecarSettings
+from keyless_sidecar.approvals import Approvals, Scope
 from keyless_sidecar.audit import AuditLog, AuditUnavailable
 from keyless_sidecar.calls.content import Owner
 from keyless_sidecar.calls.planning import CallPlanner
 from keyless_sidecar.calls.runner import CallRunner
 from keyless_sidecar.channel import Channel
 from keyless_sidecar.config import ConfigInvalid, Configuration, build
+from keyless_sidecar.control import Control
+from keyless_sidecar.control.server import ControlUnavailable
 from keyless_sidecar.dispatch import Violation
 from keyless_sidecar.egress.aws.endpoints import endpoints
+from keyless_sidecar.events import Events
 from keyless_sidecar.execution.budget import ToolLimits
 from keyless_sidecar.execution.child import Spawner
 from keyless_sidecar.execution.command import Commands
+from keyless_sidecar.execution.news import News
 from keyless_sidecar.execution.outputs import OutputLimits
 from keyless_sidecar.execution.pipes import readable
 from keyless_sidecar.execution.planning import Planner
@@ -50,6 +55,7 @@ from keyless_sidecar.kernel_network import KernelGates, bound_to_kernel, told
 from keyless_sidecar.own_code import ChangeableCode, own_places, require_fixed, require_isolated
 from keyless_sidecar.own_filter import restrict
 from keyless_sidecar.placeholders import PlaceholderBook
+from keyless_sidecar.policy import KERNEL
 from keyless_sidecar.policy.engine import CedarPolicy, Principal
 from keyless_sidecar.policy.loading import load_policy
 from keyless_sidecar.policy.source import PolicyInvalid
@@ -85,6 +91,7 @@ class Parts:
     kernel_id: str
     workspace_path: str
     scratch: Path
+    control_folder: str
     config: Configuration
     confiner: Confiner
     tools: dict[str, Tool]
@@ -209,6 +216,7 @@ def _start(settings_fd: int) -> Parts:
         kernel_id=settings.kernel_id,
         workspace_path=settings.workspace,
         scratch=Path(settings.scratch),
+        control_folder=settings.control_folder,
         config=config,
         confiner=confiner,
         tools=tools,
@@ -254,6 +262,15 @@ async def _serve(parts: Parts, options: argparse.Namespace) -> int:
         surroundings=surroundings,
         network=parts.confiner.own_network,
     )
+    events = Events()
+    approvals = Approvals(
+        parts.audit,
+        events,
+        keeper.patterns,
+        timeout=config.approvals.timeout,
+        terminal=config.approvals.terminal,
+    )
+    news = News(events)
     ways = Ways(
         policy=parts.policy,
         book=book,
@@ -291,10 +308,14 @@ async def _serve(parts: Parts, options: argparse.Namespace) -> int:
             audit=parts.audit,
             surroundings=surroundings,
         ),
+        approvals=approvals,
+        workspace=parts.workspace,
+        news=news,
     )
     owner = Owner(parts.confiner.uid, parts.confiner.gid)
     calls = CallRunner(
-        planner=CallPlanner(parts.workspace, parts.policy, owner),
+        planner=CallPlanner(parts.workspace, parts.policy, owner, lambda: approvals.attended),
+        approvals=approvals,
         keeper=keeper,
         audit=parts.audit,
         ways=ways,
@@ -335,7 +356,23 @@ async def _serve(parts: Parts, options: argparse.Namespace) -> int:
         network.ports,
         next(iter(models), ""),
         sessions=sessions.to_kernel,
+        scope=Scope(approvals, tool=KERNEL),
     )
+    control = Control(parts.control_folder)
+    try:
+        control.open(
+            approvals=approvals,
+            events=events,
+            news=news,
+            keeper=keeper,
+            runner=runner,
+            reporter=reporter,
+            audit=parts.audit,
+            most=config.tools.max_requests,
+        )
+    except ControlUnavailable as error:
+        _say(options.status_fd, {"error": str(error)})
+        return EXIT_NOT_STARTED
     _say(
         options.status_fd,
         {
@@ -360,6 +397,8 @@ async def _serve(parts: Parts, options: argparse.Namespace) -> int:
         serving.cancel()
         await asyncio.gather(serving, warm, return_exceptions=True)
         await gates.close()
+        await control.close()
+        await approvals.close()
         # A thread that searches a large file can't be stopped; it must not hold up the end.
         watchdog = threading.Timer(2 * STOP_TIMEOUT, os._exit, (EXIT_HELD_UP,))
         watchdog.daemon = True

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from keyless_sidecar.approvals import Scope
 from keyless_sidecar.audit import AuditLog
 from keyless_sidecar.egress.authority import Authority
 from keyless_sidecar.egress.aws.handler import AwsHandler
@@ -32,7 +33,7 @@ from keyless_sidecar.execution.egress import EgressGate
 from keyless_sidecar.execution.order import Gate, WayOut
 from keyless_sidecar.keeper import Keeper
 from keyless_sidecar.placeholders import PlaceholderBook
-from keyless_sidecar.policy import KERNEL, Policy
+from keyless_sidecar.policy import KERNEL, Act, Decision, Policy
 from keyless_sidecar.postgres import PostgresBroker
 from keyless_sidecar.sanitize import sanitize_text
 from keyless_sidecar.sessions.service import Sessions
@@ -107,6 +108,7 @@ class Ways:
         allow_operations: Sequence[str] = (),
         facts: Mapping[str, Any] = MappingProxyType({}),
         tunnels: bool = True,
+        scope: Scope | None = None,
     ) -> WayOut:
         """The way out of a sandbox that holds placeholders.
 
@@ -119,6 +121,7 @@ class Ways:
             allow_operations: ``service:Operation`` that a person named for the tool.
             facts: of the cell, for the policy.
             tunnels: whether declared hosts without a credential may be reached.
+            scope: asks a person where the policy wants one.
 
         Raises:
             Refused: an entry's bindings can't be used.
@@ -133,9 +136,9 @@ class Ways:
                     "credentials.ambiguous",
                 )
             return lambda listener, token: self._database(
-                listener, token, databases[0], tool, record
+                listener, token, databases[0], tool, record, scope
             )
-        client = self._client(tool, entries, record, allow_operations, facts)
+        client = self._client(tool, entries, record, allow_operations, facts, scope)
         names = [entry.name for entry in entries if entry.kind == "aws"]
         bindings = [_binding(entry) for entry in entries if entry.kind in _TOKENS and entry.hosts]
         handlers: list[Handler] = []
@@ -173,6 +176,7 @@ class Ways:
         record: str,
         facts: Mapping[str, Any],
         pool: Pool,
+        scope: Scope | None = None,
     ) -> tuple[Client, Forwarder]:
         """The way out of requests that the sidecar itself makes, in the name of a tool.
 
@@ -183,16 +187,23 @@ class Ways:
             record: id of the request's first audit record.
             facts: of the act, for the policy.
             pool: idle connections, which the caller closes.
+            scope: asks a person where the policy wants one.
 
         Returns:
             for whom a handler works, and what sends the requests that it lets through.
         """
         allowed = Allowed(tuple(split_pattern(host) for host in hosts))
         forwarder = Forwarder(allowed, self._upstreams, trust=self._trust, pool=pool)
-        return self._client(tool, entries, record, (), facts), forwarder
+        return self._client(tool, entries, record, (), facts, scope), forwarder
 
     def _database(
-        self, listener: socket.socket, token: bytes, entry: EntryInfo, tool: str, record: str
+        self,
+        listener: socket.socket,
+        token: bytes,
+        entry: EntryInfo,
+        tool: str,
+        record: str,
+        scope: Scope | None,
     ) -> PostgresBroker:
         async def write(kind: str, fields: Mapping[str, Any]) -> None:
             await self._append(kind, {**await self._clean(fields), "request": record})
@@ -200,6 +211,12 @@ class Ways:
         def acceptable(destination: Destination, addresses: Sequence[str]) -> str:
             # A database on a private network is the rule: who stored the entry named its host.
             return "" if addresses else f"{destination} has no address"
+
+        async def approve(act: Act) -> Decision:
+            if scope is None:
+                return self._policy.decide(act)
+            words = [f"{name}={act.attributes[name]}" for name in ("host", "database", "user")]
+            return await scope.request([act], self._policy, ["connect", *words])
 
         return PostgresBroker(
             listener,
@@ -211,6 +228,7 @@ class Ways:
             tool=tool,
             token=token,
             address_check=acceptable,
+            approve=approve,
         )
 
     def _client(
@@ -220,6 +238,7 @@ class Ways:
         record: str,
         allow_operations: Sequence[str],
         facts: Mapping[str, Any],
+        scope: Scope | None,
     ) -> Client:
         async def write(line: RequestRecord) -> None:
             clean = await self._clean(dataclasses.asdict(line))
@@ -235,6 +254,7 @@ class Ways:
             dict(facts),
             held=self._held if tool == KERNEL else _nothing,
             done=self._sessions.recent.note if self._sessions is not None else _nothing,
+            scope=scope,
         )
 
     def _held(self, access_key_id: str) -> Held | None:

@@ -94,7 +94,9 @@ class Sidecar:
         self.workspace = home / "workspace"
         self.scratch = home / "scratch"
         self.data = home / "keyless"
-        for folder, mode in ((self.workspace, 0o755), (self.scratch, 0o700), (self.data, 0o700)):
+        self.control = home / "control"
+        private = ((self.scratch, 0o700), (self.data, 0o700), (self.control, 0o700))
+        for folder, mode in ((self.workspace, 0o755), *private):
             folder.mkdir(mode=mode, exist_ok=True)
         if os.geteuid() == 0:
             os.chown(self.workspace, 61000, 61000)
@@ -111,6 +113,7 @@ class Sidecar:
             "kernel_id": "test-kernel",
             "workspace": str(self.workspace),
             "scratch": str(self.scratch),
+            "control_folder": str(self.control),
             "data_dir": str(self.data),
             "policy_file": str(write_policy(home / "policy" / "policy.cedar", policy)),
             "config": {

@@ -18,7 +18,7 @@ from traitlets.config.loader import JSONFileConfigLoader, PyFileConfigLoader
 from keyless_kernel.confine.errors import ConfigError
 
 CONFIG_NAME = "jupyter_keyless_config"
-SECTIONS = ("Audit", "Confinement", "Egress", "Limits", "Tools", "Vault")
+SECTIONS = ("Approvals", "Audit", "Confinement", "Egress", "Limits", "Tools", "Vault")
 
 
 class MemoryCredential(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,6 +53,8 @@ class SidecarSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     data_dir: str
     #: ``<jupyter config dir>/keyless/policy.cedar``, whether it is there or not.
     policy_file: str
+    #: Host path of the private folder for control socket and token; empty: there are none.
+    control_folder: str = ""
     #: Path of the notebook, where the server says it.
     notebook: str = ""
     config: dict[str, dict[str, Any]] = {}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from botocore.model import OperationModel
@@ -25,6 +25,7 @@ from keyless_sidecar.policy.acts import Act
 from keyless_sidecar.policy.acts_from import acts_for_aws, operation_model
 from keyless_sidecar.policy.aws_parameters import NotInModel, from_call
 from keyless_sidecar.policy.engine import CedarPolicy
+from keyless_sidecar.policy.refusal import refusal_text
 from keyless_sidecar.tools import Refused, Tool
 from keyless_sidecar.tools.verdict import shown
 from keyless_sidecar.vault import EntryInfo
@@ -114,9 +115,18 @@ class CallPlanner:
         workspace: for what parameters name.
         policy: says what may be done.
         owner: whose files they are.
+        attended: whether there is a person to ask.  They are asked when the request is made, about
+            the very request.
     """
 
-    def __init__(self, workspace: WorkspaceRoot, policy: CedarPolicy, owner: Owner) -> None:
+    def __init__(
+        self,
+        workspace: WorkspaceRoot,
+        policy: CedarPolicy,
+        owner: Owner,
+        attended: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._attended = attended
         self._workspace = workspace
         self._owner = owner
         self._policy = policy
@@ -143,7 +153,11 @@ class CallPlanner:
         try:
             self._fill(plan, request)
             plan.acts = _acts(plan, request.cell)
-            plan.rule = judge(self._policy, plan.acts, later=True)
+            decided = judge(self._policy, plan.acts, later=True)
+            if decided.asks and not self._attended():
+                decision, act = decided.asks[0]
+                raise Refused("PolicyDenied", refusal_text(decision, act), decision.rule)
+            plan.rule = decided.rule
         except BaseException:
             plan.close()
             raise

@@ -17,6 +17,7 @@ from typing import Any
 
 from keyless.protocol.calls import SDK, Call, CallFinished, Describe, Description, Piece
 from keyless.protocol.messages import FailureKind, Reply, Started
+from keyless_sidecar.approvals import Approvals, Scope
 from keyless_sidecar.audit import AuditLog
 from keyless_sidecar.calls.answers import pieces
 from keyless_sidecar.calls.bridge import Abandoned, Bridge
@@ -62,6 +63,7 @@ class CallRunner:
         scratch: private folder.
         most: bytes that one call may leave in the workspace.
         threads: calls that are made at once.
+        approvals: asks a person where the policy wants one.
     """
 
     def __init__(
@@ -77,7 +79,9 @@ class CallRunner:
         scratch: Path,
         most: int,
         threads: int,
+        approvals: Approvals,
     ) -> None:
+        self._approvals = approvals
         self._planner = planner
         self._keeper = keeper
         self._audit = audit
@@ -195,7 +199,15 @@ class CallRunner:
 
     def _outlets(self, plan: CallPlan, flow: CallFlow, record: str) -> tuple[Outlet, Outlet]:
         """What the call's requests go through, and those of the waiting after it."""
-        facts = facts_of(flow.request.cell)
+        cell = flow.request.cell
+        facts = facts_of(cell)
+        scope = Scope(
+            self._approvals,
+            tool=SDK,
+            record=record,
+            cell={"cell_hash": cell.cell_hash, "execution_count": cell.execution_count},
+            cancelled=flow.cancelled,
+        )
         made = []
         for more in ({}, {"waits": True}):
             client, forwarder = self._ways.direct(
@@ -205,6 +217,7 @@ class CallRunner:
                 record=record,
                 facts={**facts, **more},
                 pool=self._pool,
+                scope=scope,
             )
             made.append(Outlet(client, forwarder, [plan.credential.name]))
         call, waiting = made

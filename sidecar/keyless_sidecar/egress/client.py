@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
+from keyless_sidecar.approvals import Scope
+from keyless_sidecar.audit import AuditUnavailable
 from keyless_sidecar.egress.messages import EgressError
 from keyless_sidecar.placeholders import Binding, PlaceholderBook
 from keyless_sidecar.policy.acts import Act, Decision, Policy
@@ -75,6 +77,7 @@ class Client:
         told: sentences on what was refused, for the result's notes, and how often each.
         held: gives the open session that the client holds, by its access key id.
         done: told of the acts of each AWS request that is sent.
+        scope: asks a person where the policy wants one; None: nobody can be asked.
     """
 
     tool: str
@@ -87,6 +90,7 @@ class Client:
     told: Counter[str] = dataclasses.field(default_factory=Counter)
     held: Callable[[str], Binding | None] = lambda _: None
     done: Callable[[Iterable[Act]], None] = lambda _: None
+    scope: Scope | None = None
 
     def decide(self, acts: Iterable[Act], approved: Collection[str] = frozenset()) -> Decision:
         """The strictest decision on everything that a request does.
@@ -120,6 +124,32 @@ class Client:
         return [
             text + (f" ({count} times)" if count > 1 else "") for text, count in self.told.items()
         ]
+
+    async def settle(
+        self, acts: Sequence[Act], shown: Sequence[str], fingerprint: str = ""
+    ) -> Decision:
+        """The same; where a person must approve it, theirs.
+
+        Args:
+            acts: all that the request does.
+            shown: the request, for people.
+            fingerprint: of all of it; empty where its body isn't known.
+
+        Returns:
+            ``ask`` where nobody approved it.
+
+        Raises:
+            Unrecorded: question or answer can't be recorded.
+        """
+        decision = self.decide(acts)
+        if decision.outcome != "ask" or self.scope is None:
+            return decision
+        try:
+            return await self.scope.request(acts, self.policy, shown, fingerprint)
+        except AuditUnavailable:
+            raise Unrecorded(
+                "The audit log can't be written, so the request is not sent."
+            ) from None
 
     async def record(self, record: RequestRecord) -> None:
         """Write to the audit.

@@ -150,7 +150,7 @@ class TokenHandler:
             credential_kind=found[0][0].entry.kind if found else "",
             **{"delivery": "proxy", **self._client.facts},
         )
-        decision = self._client.decide([act])
+        decision = await self._client.settle([act], *_described(request))
         note = dataclasses.replace(
             note, decision=decision.outcome, rule=decision.rule, reason=decision.reason
         )
@@ -242,6 +242,18 @@ class TokenHandler:
         message = f"{message.rstrip('.')} (rule egress.{rule})."
         self._client.tell(note, message)
         return _answer(request, message, f"egress.{rule}", status)
+
+
+def _described(request: Request) -> tuple[tuple[str, ...], str]:
+    """A request as a person sees it, and its fingerprint where all of it is known.
+
+    What it names in its query is shown; a body isn't read before it may be sent.
+    """
+    url = f"{request.scheme}://{request.host}:{request.port}{request.target}"
+    if request.length == 0:
+        return (request.method, url), f"{request.method} {url}"
+    size = "some" if request.length is None else str(request.length)
+    return (request.method, url, f"body of {size} bytes, whose content isn't known"), ""
 
 
 def _secret(entry: Entry) -> str:

@@ -21,7 +21,7 @@ from keyless_sidecar.execution.acting import acting_as
 from keyless_sidecar.execution.budget import Budget, ToolLimits
 from keyless_sidecar.execution.child import GATE_TIMEOUT, HOME, PATH, ChildFailed, Spawner
 from keyless_sidecar.execution.delivery import CERTIFICATE_VARIABLES, CERTIFICATES
-from keyless_sidecar.execution.inputs import MOST_COPIED, Fixed, InputChanged, fix
+from keyless_sidecar.execution.inputs import MOST_COPIED, Fixed, InputChanged, fix, unchanged
 from keyless_sidecar.execution.order import Order, Outcome
 from keyless_sidecar.execution.outputs import Collected, OutputLimits, collect
 from keyless_sidecar.execution.streams import Emit, merge
@@ -90,6 +90,8 @@ class Commands:
                     inputs = await asyncio.to_thread(
                         fix, order.files, self._workspace, Path(mount.layer)
                     )
+                else:
+                    await asyncio.to_thread(unchanged, order.files, self._workspace)
                 budget = self._budgets.budget(
                     mount, private="" if self._confiner.own_folders else str(self._scratch)
                 )

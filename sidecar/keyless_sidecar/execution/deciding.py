@@ -7,6 +7,7 @@ why it can't run; what counts is the proxy's decision on each request.  So what 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 from keyless.protocol.messages import Exec
@@ -20,13 +21,26 @@ from keyless_sidecar.tools import Checked, Refused, Tool
 from keyless_sidecar.vault import EntryInfo
 
 
+@dataclasses.dataclass(frozen=True)
+class Decided:
+    """What the policy says of a command that it doesn't refuse.
+
+    Attributes:
+        rule: that allows it, or the first that asks.
+        asks: what a person must approve before, with the decision on each.
+    """
+
+    rule: str
+    asks: tuple[tuple[Decision, Act], ...] = ()
+
+
 def decide(
     policy: CedarPolicy,
     checked: Checked,
     tool: Tool,
     credentials: Sequence[EntryInfo],
     request: Exec,
-) -> str:
+) -> Decided:
     """Ask the policy about everything that a command does.
 
     Args:
@@ -37,10 +51,10 @@ def decide(
         request: as it came.
 
     Returns:
-        The name of the rule that allows it.
+        The rule that allows it, and what a person must approve.
 
     Raises:
-        Refused: it may not run; the message says why, and what would allow it.
+        Refused: it may not run, whoever approves; the message says why, and what would allow it.
     """
     credential = credentials[0] if credentials else None
     delivery = delivery_of(tool, credentials) if credentials else tool.delivery
@@ -61,8 +75,8 @@ def decide(
     return judge(policy, acts, later=proxied)
 
 
-def judge(policy: CedarPolicy, acts: Sequence[Act], *, later: bool) -> str:
-    """Ask the policy about acts.  The one place where a person can be asked before something runs.
+def judge(policy: CedarPolicy, acts: Sequence[Act], *, later: bool) -> Decided:
+    """Ask the policy about acts, before anything runs.
 
     Args:
         policy: in force.
@@ -70,13 +84,14 @@ def judge(policy: CedarPolicy, acts: Sequence[Act], *, later: bool) -> str:
         later: whether each request is decided again, when more is known about it.
 
     Returns:
-        The name of the rule that allows it.
+        The rule that allows it, and what a person must approve.
 
     Raises:
-        Refused: it may not be done; the message says why, and what would allow it.
+        Refused: it may not be done, whoever approves; the message says why, and what would
+            allow it.
     """
     rule = ""
-    refusals: list[tuple[Decision, Act]] = []
+    asks: list[tuple[Decision, Act]] = []
     for act in acts:
         explanation = policy.explain(act)
         decision = explanation.decision
@@ -84,12 +99,11 @@ def judge(policy: CedarPolicy, acts: Sequence[Act], *, later: bool) -> str:
             rule = rule or decision.rule
         elif later and explanation.failed:
             rule = rule or "proxy.decides"
+        elif decision.outcome == "ask":
+            asks.append((decision, act))
         else:
-            refusals.append((decision, act))
-    if refusals:  # the strictest, as at the proxy
-        decision, act = max(refusals, key=lambda refusal: refusal[0].outcome == "deny")
-        raise Refused("PolicyDenied", refusal_text(decision, act), decision.rule)
-    return rule
+            raise Refused("PolicyDenied", refusal_text(decision, act), decision.rule)
+    return Decided(asks[0][0].rule if asks else rule, tuple(asks))
 
 
-__all__ = ["decide", "judge"]
+__all__ = ["Decided", "decide", "judge"]

@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import hashlib
 import os
 import stat
 from collections.abc import Iterable
@@ -28,6 +29,8 @@ from keyless_sidecar.workspace import WorkspaceError, WorkspaceRoot
 MOST_COPIED, MOST_COPIED_TOGETHER = 64 * 1024**2, 256 * 1024**2
 #: Files that may be bound by their descriptors for one command.
 MOST_BOUND = 64
+#: Bytes of the files that a person approved, for one command: those are always copied.
+MOST_APPROVED = 4 * 1024**3
 _CHUNK = 16 * 1024**2
 _HEAD = 4096
 
@@ -87,6 +90,42 @@ def fix(files: Iterable[CheckedFile], workspace: WorkspaceRoot, layer: Path) -> 
     return fixed
 
 
+def unchanged(files: Iterable[CheckedFile], workspace: WorkspaceRoot) -> None:
+    """Look once more at what a person approved, where no layer can hold it.  Blocks.
+
+    Raises:
+        InputChanged: one of them is no longer what was shown.
+    """
+    for file in files:
+        if not file.sha256:
+            continue
+        try:
+            descriptor = workspace.open_read(file.path, max_size=MOST_APPROVED)
+        except WorkspaceError as error:
+            raise InputChanged(f"The file {shown(file.path)} {error.message}.") from None
+        try:
+            if sha256_of(descriptor) != file.sha256:
+                raise _not_as_approved(file)
+        finally:
+            os.close(descriptor)
+
+
+def sha256_of(descriptor: int) -> str:
+    """Digest of a file from its beginning; its offset stays.  Blocks."""
+    digest = hashlib.sha256()
+    place = 0
+    while data := os.pread(descriptor, 1024**2, place):
+        digest.update(data)
+        place += len(data)
+    return digest.hexdigest()
+
+
+def _not_as_approved(file: CheckedFile) -> InputChanged:
+    return InputChanged(
+        f"The file {shown(file.path)} is no longer what was approved; run the command again."
+    )
+
+
 class _Keeper:
     def __init__(self, workspace: WorkspaceRoot, layer: Path, fixed: Fixed) -> None:
         self._workspace = workspace
@@ -94,6 +133,7 @@ class _Keeper:
         self._fixed = fixed
         self._done: set[str] = {""}
         self._left = MOST_COPIED_TOGETHER
+        self._approved = 0
         self._modes: list[tuple[Path, int]] = []
 
     def finish(self) -> None:
@@ -109,7 +149,10 @@ class _Keeper:
         try:
             size = os.fstat(source).st_size
             copied = size <= min(MOST_COPIED, self._left)
-            if not copied and (file.json or len(self._fixed.bound) >= MOST_BOUND):
+            if file.sha256:  # what was approved is held, whatever its size
+                copied = size <= MOST_APPROVED - self._approved
+                self._approved += size
+            if not copied and (file.json or file.sha256 or len(self._fixed.bound) >= MOST_BOUND):
                 raise WorkspaceError(
                     "too-large", f"is too large to be held fixed ({size} bytes) while it is read"
                 )
@@ -117,6 +160,8 @@ class _Keeper:
             self._copy(source, target, size if copied else 0)
             if file.json:
                 _require_json(target)
+            if file.sha256:
+                _require_approved(target, file)
             if not copied:
                 self._fixed.bound.append((file.path, source))
                 source = -1
@@ -182,6 +227,16 @@ def _copy_bytes(source: int, target: int, size: int) -> int:
             break
         done += moved
     return done
+
+
+def _require_approved(path: Path, file: CheckedFile) -> None:
+    """The copy, which nobody else can change, is what was shown."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if sha256_of(fd) != file.sha256:
+            raise _not_as_approved(file)
+    finally:
+        os.close(fd)
 
 
 def _require_json(path: Path) -> None:

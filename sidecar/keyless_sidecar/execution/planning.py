@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from keyless.protocol.messages import MAX_ARGV_BYTES, MAX_TIMEOUT, Exec, FailureKind
 from keyless_sidecar.execution.deciding import decide
 from keyless_sidecar.execution.delivery import select
+from keyless_sidecar.policy.acts import Act, Decision
 from keyless_sidecar.policy.engine import CedarPolicy
 from keyless_sidecar.tools import Checked, CheckedFile, Refused, Tool, check, missing_tool
 from keyless_sidecar.vault import EntryInfo
@@ -47,6 +48,8 @@ class Plan:
         timeout: seconds.
         credentials: entries that it gets, without values.
         rule: of the policy, that allows it.
+        asks: what a person must approve before it runs, with the decision on each.
+        approval: id of that approval, once there is one.
     """
 
     tool: Tool
@@ -55,6 +58,8 @@ class Plan:
     timeout: float
     credentials: tuple[EntryInfo, ...]
     rule: str
+    asks: tuple[tuple[Decision, Act], ...] = ()
+    approval: str = ""
 
     def files(self) -> tuple[CheckedFile, ...]:
         """What it reads and writes in the workspace, its working folder first."""
@@ -124,10 +129,10 @@ class Planner:
         try:
             checked = check(tool, request.argv, self._workspace, cwd)
             credentials = select(tool, request.credentials, infos)
-            rule = decide(self._policy, checked, tool, credentials, request)
+            decided = decide(self._policy, checked, tool, credentials, request)
         except Refused as refused:
             raise Ended(refused.kind, refused.message, refused.rule) from None
-        return Plan(tool, checked, cwd, timeout, credentials, rule)
+        return Plan(tool, checked, cwd, timeout, credentials, decided.rule, decided.asks)
 
     def _timeout(self, tool: Tool, request: Exec) -> float:
         timeout = tool.timeout if request.timeout is None else request.timeout
@@ -156,7 +161,10 @@ class Planner:
 def dry_run_notes(plan: Plan) -> list[str]:
     """What would happen, one sentence each."""
     names = ", ".join(info.name for info in plan.credentials) or "no credential"
+    verdict = f"would be allowed by the rule {plan.rule}"
+    if plan.asks:
+        verdict = f"would wait for a person's approval, as the rule {plan.rule} wants"
     return [
-        f"Dry run: {plan.checked.operation} would be allowed by the rule {plan.rule}.",
+        f"Dry run: {plan.checked.operation} {verdict}.",
         f"It would run {plan.tool.name} with {names} for at most {plan.timeout:g} s.",
     ]

@@ -39,13 +39,14 @@ class Recorder:
         #: Id of the request's first record; it stands in the replies.
         self.record_id = ""
 
-    async def request(self, request: Exec) -> None:
-        """What was asked."""
+    async def request(self, request: Exec, origin: str = "cell") -> None:
+        """What was asked, and where it came from."""
         names, terminal = request.credentials, request.terminal
         self.record_id = await self._append(
             "exec.request",
             {
                 "id": request.id,
+                "origin": origin,
                 "tool": self._clean(request.tool),
                 "argv": [self._clean(argument) for argument in request.argv],
                 "credentials": None if names is None else [self._clean(name) for name in names],
@@ -70,6 +71,7 @@ class Recorder:
                 "request": self.record_id,
                 "allowed": True,
                 "rule": plan.rule,
+                "approval": plan.approval,
                 "checked_by": plan.checked.rule,
                 "operation": plan.checked.operation,
                 "mutating": plan.checked.mutating,
@@ -159,6 +161,10 @@ class Recorder:
             self._audit.append(
                 "exec.result", {"request": self.record_id, "outcome": "Stopped"}, from_reserve=True
             )
+
+    def clean(self, text: str) -> str:
+        """A text without secrets."""
+        return self._clean(text)
 
     def _clean(self, text: str) -> str:
         return sanitize_text(self._patterns, text)[0]

@@ -21,13 +21,17 @@ from keyless.protocol.messages import (
     Started,
     Waiting,
 )
+from keyless_sidecar.approvals import Approvals, Scope
 from keyless_sidecar.audit import AuditLog, AuditUnavailable
 from keyless_sidecar.execution.command import Commands
+from keyless_sidecar.execution.consent import approved, scope_of
 from keyless_sidecar.execution.delivery import CERTIFICATES, Delivered, deliver
 from keyless_sidecar.execution.guarding import NO_VAULT, guarded, place
+from keyless_sidecar.execution.news import News
 from keyless_sidecar.execution.order import Order, Outcome, WayOut
 from keyless_sidecar.execution.planning import Ended, Plan, Planner, dry_run_notes
 from keyless_sidecar.execution.recording import Recorder
+from keyless_sidecar.execution.stdin import standard_input
 from keyless_sidecar.execution.streams import Stream
 from keyless_sidecar.execution.terminal import Terminal
 from keyless_sidecar.flow import Flow
@@ -37,9 +41,7 @@ from keyless_sidecar.sessions.for_tools import ToolSessions
 from keyless_sidecar.tools import Refused, Tool
 from keyless_sidecar.vault import VaultError
 from keyless_sidecar.ways import Ways
-
-#: Seconds in which announced standard input must have arrived.
-STDIN_TIMEOUT = 60.0
+from keyless_sidecar.workspace import WorkspaceRoot
 
 Send = Callable[[Reply], Awaitable[None]]
 _log = logging.getLogger(__name__)
@@ -56,6 +58,9 @@ class Runner:
         ways: makes the tools' ways out.
         book: of placeholders.
         sessions: gives tools temporary keys, where a person wants that.
+        approvals: asks a person where the policy wants one.
+        workspace: for what a person is shown of the files.
+        news: tells who listens what runs.
     """
 
     def __init__(
@@ -68,7 +73,13 @@ class Runner:
         ways: Ways,
         book: PlaceholderBook,
         sessions: ToolSessions,
+        approvals: Approvals,
+        workspace: WorkspaceRoot,
+        news: News,
     ) -> None:
+        self._approvals = approvals
+        self._workspace = workspace
+        self._news = news
         self._planner = planner
         self._keeper = keeper
         self._audit = audit
@@ -108,7 +119,7 @@ class Runner:
     async def _answer(self, flow: Flow, send: Send) -> Reply:
         request = flow.request
         recorder = Recorder(self._audit, await self._keeper.patterns())
-        await recorder.request(request)
+        await recorder.request(request, flow.origin)
         try:
             return await self._recorded(flow, send, recorder)
         except asyncio.CancelledError:
@@ -117,9 +128,12 @@ class Runner:
 
     async def _recorded(self, flow: Flow, send: Send, recorder: Recorder) -> Reply:
         request = flow.request
-        infos = await self._keeper.infos()
+        infos = [*await self._keeper.infos(), *flow.lent]
+        scope = scope_of(flow, request.tool, recorder.record_id, self._approvals, send)
         try:
             plan = await asyncio.to_thread(self._planner.plan, request, infos)
+            if plan.asks:
+                plan = await approved(plan, flow, scope, self._workspace)
         except Ended as denial:
             return await recorder.denied(request, denial)
         await recorder.allowed(plan)
@@ -131,9 +145,16 @@ class Runner:
                 record_id=recorder.record_id,
                 notes=dry_run_notes(plan),
             )
-        outcome = await self._run(flow, plan, recorder.record_id, send)
+        self._news.started(flow, plan, recorder)
         try:
-            return await recorder.result(request, outcome, await self._keeper.patterns())
+            outcome = await self._run(flow, plan, recorder.record_id, send, scope)
+        finally:
+            self._news.ended(recorder.record_id)
+            await scope.close()
+        try:
+            reply = await recorder.result(request, outcome, await self._keeper.patterns())
+            self._news.finished(recorder.record_id, reply)
+            return reply
         except AuditUnavailable as error:
             _log.error("audit: %s", error)
             return Failed(
@@ -146,7 +167,9 @@ class Runner:
                 redactions=outcome.redactions,
             )
 
-    async def _run(self, flow: Flow, plan: Plan, record_id: str, send: Send) -> Outcome:
+    async def _run(
+        self, flow: Flow, plan: Plan, record_id: str, send: Send, scope: Scope
+    ) -> Outcome:
         request = flow.request
         stdin: int | None = None
         terminal: Terminal | None = None
@@ -157,7 +180,7 @@ class Runner:
         try:
             if flow.keyboard is not None:
                 terminal = Terminal(flow.keyboard, waiting)
-            stdin = await _standard_input(flow)
+            stdin = await standard_input(flow)
             entries, _ = await self._keeper.fetch([each.name for each in plan.credentials])
             entries = await self._sessions.instead(
                 entries,
@@ -171,7 +194,7 @@ class Runner:
             delivered = deliver(plan.tool, entries, self._book)
             # In a thread: the first one reads the service models.
             way_out, upstream, home = await asyncio.to_thread(
-                self._way_out, plan.tool, delivered, request, record_id
+                self._way_out, plan.tool, delivered, request, record_id, scope
             )
             order = Order(
                 number=request.id,
@@ -221,7 +244,7 @@ class Runner:
                 terminal.close()
 
     def _way_out(
-        self, tool: Tool, delivered: Delivered, request: Exec, record_id: str
+        self, tool: Tool, delivered: Delivered, request: Exec, record_id: str, scope: Scope
     ) -> tuple[WayOut, str, dict[str, str]]:
         """The way out of a tool, the URL in its service's place, and the files of its HOME."""
         if tool.delivery != "proxy":
@@ -237,32 +260,6 @@ class Runner:
                 "cell_hash": request.cell.cell_hash,
                 "execution_count": request.cell.execution_count or 0,
             },
+            scope=scope,
         )
         return way_out, "", {**delivered.files, CERTIFICATES: self._ways.certificates}
-
-
-async def _standard_input(flow: Flow) -> int | None:
-    """A descriptor of the announced standard input, once it is all there.
-
-    Raises:
-        Ended: cancelled, or not all of it came.
-    """
-    if flow.cancelled.is_set():
-        raise Ended("CommandCancelled", "The command was cancelled before it started.")
-    if flow.stdin is None:
-        return None
-    arrival = asyncio.ensure_future(flow.stdin.complete.wait())
-    cancel = asyncio.ensure_future(flow.cancelled.wait())
-    try:
-        await asyncio.wait({arrival, cancel}, timeout=STDIN_TIMEOUT, return_when="FIRST_COMPLETED")
-    finally:
-        arrival.cancel()
-        cancel.cancel()
-    if flow.cancelled.is_set():
-        raise Ended("CommandCancelled", "The command was cancelled before it started.")
-    if not flow.stdin.complete.is_set():
-        raise Ended(
-            "InvalidRequest",
-            f"The announced standard input did not arrive within {STDIN_TIMEOUT:.0f} s.",
-        )
-    return flow.stdin.open()

@@ -55,6 +55,7 @@ STARTUP_TIMEOUT, LOGIN_TIMEOUT, CANCEL_TIMEOUT = 10.0, 30.0, 5.0
 MAX_SENTENCE = 1000
 #: Different refusals that are kept for the notes; more are counted as one.
 MAX_NAMED = 32
+_NO_AUDIT = "Keyless: the audit can't be written, so nothing is done."
 
 _Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -79,6 +80,7 @@ class PostgresBroker:
         mask: takes further secrets out of texts for the client.
         startup_timeout: seconds for a client to say what it wants.
         login_timeout: seconds for the login at the server.
+        approve: asks a person where the policy wants one; returns ``allow`` or why not.
     """
 
     def __init__(
@@ -98,8 +100,10 @@ class PostgresBroker:
         mask: Mask = str,
         startup_timeout: float = STARTUP_TIMEOUT,
         login_timeout: float = LOGIN_TIMEOUT,
+        approve: Callable[[Act], Awaitable[Decision]] | None = None,
     ) -> None:
         self._listener = listener
+        self._approve = approve
         self._entry_name = entry_name
         self._fetch, self._decide, self._record = fetch, decide, record
         self._limit, self._tool, self._token = connections, tool, token
@@ -208,6 +212,11 @@ class PostgresBroker:
         asked = act(self._tool, self._entry_name, target, parameters)
         facts = {"session": number, "credential": self._entry_name, **asked.attributes}
         decision = self._decide(asked)
+        if decision.outcome == "ask" and self._approve is not None:
+            try:
+                decision = await self._approve(asked)
+            except AuditUnavailable:
+                raise Refusal(_NO_AUDIT) from None
         verdict = {"outcome": decision.outcome, "rule": decision.rule, "reason": decision.reason}
         await self._write("postgres.connect", {**facts, **verdict})
         if decision.outcome != "allow":
@@ -238,7 +247,7 @@ class PostgresBroker:
         try:
             await self._record(kind, fields)
         except AuditUnavailable:
-            raise Refusal("Keyless: the audit can't be written, so nothing is done.") from None
+            raise Refusal(_NO_AUDIT) from None
 
     async def _log_in(
         self, target: Target, parameters: Mapping[str, str], mask: Mask, ended: dict[str, Any]

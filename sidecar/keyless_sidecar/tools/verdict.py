@@ -54,12 +54,14 @@ class CheckedFile:
         use: what the tool does with it.
         size: bytes of a file that is read, when it was checked.
         json: it must hold JSON, or the tool would read further references in it.
+        sha256: what its content must have, since a person approved it so; empty for whatever it is.
     """
 
     path: str
     use: Literal["read", "write", "folder"]
     size: int = 0
     json: bool = False
+    sha256: str = ""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from keyless_sidecar.vault.kinds import DEFAULT_DELIVERY, DELIVERIES, KINDS, Kin
 from keyless_sidecar.vault.memory_source import MemorySource
 from keyless_sidecar.vault.os_keyring import OsKeyring
 from keyless_sidecar.vault.source_settings import SOURCES
-from keyless_sidecar.vault.sources import Credential, Source, Vault, open_vault
+from keyless_sidecar.vault.sources import Credential, NameTaken, Source, Vault, open_vault
 from keyless_sidecar.vault.surroundings import Surroundings
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "FileSource",
     "Kind",
     "MemorySource",
+    "NameTaken",
     "OsKeyring",
     "SecretFields",
     "Source",

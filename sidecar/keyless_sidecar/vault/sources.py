@@ -20,7 +20,7 @@ from keyless_sidecar.vault.memory_source import MemorySource
 from keyless_sidecar.vault.remotes import Remotes
 from keyless_sidecar.vault.surroundings import Surroundings
 
-__all__ = ["ConfigSource", "Credential", "Source", "Vault", "open_vault"]
+__all__ = ["ConfigSource", "Credential", "NameTaken", "Source", "Vault", "open_vault"]
 
 
 class Source(Protocol):
@@ -34,6 +34,10 @@ class Source(Protocol):
 
     def revision(self) -> str:
         """A text that changes whenever an entry or a value does."""
+
+
+class NameTaken(VaultError):
+    """There is an entry of that name."""
 
 
 class Credential(Protocol):
@@ -88,6 +92,8 @@ class Vault:
     def __init__(self, sources: Sequence[Source], surroundings: Surroundings | None = None) -> None:
         around = surroundings or Surroundings()
         self._sources = tuple(sources)
+        #: Credentials for one command each; they stand in no list.
+        self._lent: dict[str, Entry | Declaration] = {}
         self._lock = threading.RLock()
         self._known = KnownValues(around.now)
         self._remotes = Remotes(around, self.fetch, self._kept_revision)
@@ -162,9 +168,53 @@ class Vault:
         """
         return f"{self._kept_revision()}\n{self._known.revision()}"
 
+    def store(self, entry: Entry) -> None:
+        """Keep an entry in memory, for as long as this process lives.
+
+        Raises:
+            NameTaken: there is one of that name, in whatever source.
+            VaultError: a value is weak, or a source can't be read.
+        """
+        with self._lock:
+            if any(info.name == entry.name for info in self.infos()):
+                raise NameTaken(f"There is a credential {entry.name} in the vault already")
+            self._memory().add(entry)
+
+    def remove(self, name: str) -> None:
+        """Forget an entry that is kept in memory.
+
+        Raises:
+            VaultError: there is none of that name in memory.
+        """
+        with self._lock:
+            self._memory().remove(name)
+
+    def lend(self, kept: Entry | Declaration) -> None:
+        """Let one command have a credential: it can be fetched by its name, and isn't listed.
+
+        Raises:
+            VaultError: a value is weak.
+        """
+        if isinstance(kept, Entry):
+            kept.require_strong()
+        with self._lock:
+            self._lent[kept.info.name] = kept
+
+    def take_back(self, name: str) -> None:
+        """Forget what was lent.  The sanitizer still knows its values.  Idempotent."""
+        with self._lock:
+            self._lent.pop(name, None)
+        self._remotes.forget(name)
+
     def close(self) -> None:
         """Stop what runs in the background."""
         self._remotes.close()
+
+    def _memory(self) -> MemorySource:
+        for source in self._sources:
+            if isinstance(source, MemorySource):
+                return source
+        raise VaultError("This vault keeps nothing in memory")
 
     def _kept_revision(self) -> str:
         with self._lock:
@@ -172,6 +222,8 @@ class Vault:
 
     def _locate(self, name: str) -> Entry | Declaration:
         with self._lock:
+            if name in self._lent:
+                return self._lent[name]
             holders = [
                 (source, info)
                 for source in self._sources

@@ -100,7 +100,7 @@ def begin(request: Request, tool: str) -> Work:
     return Work(request, parts, record)
 
 
-def decide(
+async def decide(
     work: Work,
     endpoint: Endpoint,
     client: Client,
@@ -112,7 +112,7 @@ def decide(
     approved: Collection[str] = frozenset(),
     final: bool = True,
 ) -> None:
-    """Identify what a request does, and ask the policy.
+    """Identify what a request does, and ask the policy, and a person where that says so.
 
     Args:
         work: the request; gets ``act``, ``allowed`` and the decision's record.
@@ -141,19 +141,19 @@ def decide(
         return client.decide(acts(unknown), approved)
 
     decision = ask(in_body)
-    if not final and (decision.outcome == "allow" or decision != ask(())):
+    if not final and (decision.outcome != "deny" or decision != ask(())):
         return
+    if decision.outcome == "ask":
+        if not can_capture(act.service, act.model, act.protocol):
+            raise _uncapturable(act)
+        decision = await client.settle(acts(in_body), _shown(work), _fingerprint(work, body))
     work.record = dataclasses.replace(
         work.record, decision=decision.outcome, rule=decision.rule, reason=decision.reason
     )
     if decision.outcome != "allow":
         raise AwsRefusal("AccessDenied", refused(decision))
     if not can_capture(act.service, act.model, act.protocol):
-        raise AwsRefusal(
-            "AccessDenied",
-            f"The answer of {act.operation} holds credentials, which can't be taken out of it in "
-            "this protocol; use another client.",
-        )
+        raise _uncapturable(act)
     if final:
         work.allowed, work.acts = act, acts(in_body)
 
@@ -192,6 +192,40 @@ def decide_urls(
         )
         raise AwsRefusal("AccessDenied", refused(decision))
     work.embedded = found
+
+
+def _uncapturable(act: Identified) -> AwsRefusal:
+    return AwsRefusal(
+        "AccessDenied",
+        f"The answer of {act.operation} holds credentials, which can't be taken out of it in "
+        "this protocol; use another client.",
+    )
+
+
+def _shown(work: Work) -> tuple[str, ...]:
+    """The request as a person sees it, beside what it was understood to do."""
+    request, body = work.request, work.body
+    if body is not None:
+        size = f"body of {len(body)} bytes, sha256 {hashlib.sha256(body).hexdigest()}"
+    elif request.length == 0:
+        size = "no body"
+    else:
+        size = (
+            "body of unknown content"
+            if request.length is None
+            else (f"body of {request.length} bytes, whose content isn't known")
+        )
+    # Signatures and tokens in a query are placeholders', and tell a person nothing.
+    return request.method, f"{request.scheme}://{request.host}{work.parts.path}", size
+
+
+def _fingerprint(work: Work, body: bytes | None) -> str:
+    """Of a request that is known whole, apart from when it was signed."""
+    request = work.request
+    if body is None and request.length != 0:
+        return ""
+    parts = (request.method, request.host, request.target, hashlib.sha256(body or b"").hexdigest())
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 def members_in_body(model: OperationModel) -> tuple[str, ...]:

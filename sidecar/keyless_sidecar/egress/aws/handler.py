@@ -151,8 +151,8 @@ class AwsHandler:
         """
         parts = work.parts
 
-        def ask(body: bytes | None, final: bool = True) -> None:
-            decide(
+        async def ask(body: bytes | None, final: bool = True) -> None:
+            await decide(
                 work,
                 endpoint,
                 self._client,
@@ -168,17 +168,17 @@ class AwsHandler:
         reads = wants_body(parts, endpoint, self._models) or payload.kind == "body"
         if not reads:
             verified = verify(parts, claim, binding.placeholder, self._clock())
-            ask(None)
+            await ask(None)
             decide_urls(work, self._client, binding.placeholder, binding.entry, self._clock())
             return verified
         if protocol_of(parts, endpoint, self._models) == "rest":
-            ask(None, final=False)
+            await ask(None, final=False)
         if payload.kind == "chunks":
             raise AwsRefusal("InvalidRequest", "This body can't be sent in signed chunks.", 400)
         work.body = await work.request.read(MAX_BODY)
         digest = hashlib.sha256(work.body).hexdigest()
         verified = verify(parts, claim, binding.placeholder, self._clock(), digest)
-        ask(work.body)
+        await ask(work.body)
         decide_urls(work, self._client, binding.placeholder, binding.entry, self._clock())
         return verified
 
@@ -186,10 +186,10 @@ class AwsHandler:
         """The same for a request without a signature: for the few operations that want none."""
         parts = work.parts
 
-        def ask(body: bytes | None, final: bool) -> None:
+        async def ask(body: bytes | None, final: bool) -> None:
             if not wants_no_signature(identify(parts, endpoint, body, models=self._models)):
                 raise refusal
-            decide(
+            await decide(
                 work,
                 endpoint,
                 self._client,
@@ -202,10 +202,10 @@ class AwsHandler:
 
         reads = wants_body(parts, endpoint, self._models)
         if protocol_of(parts, endpoint, self._models) == "rest":
-            ask(None, final=not reads)
+            await ask(None, final=not reads)
         if reads:
             work.body = await work.request.read(MAX_BODY)
-            ask(work.body, final=True)
+            await ask(work.body, final=True)
 
     async def _real(self, binding: Binding) -> AwsKeys:
         """The real keys, as they are now.

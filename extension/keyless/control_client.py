@@ -1,0 +1,448 @@
+"""Speaks with the control socket of one kernel: for hosts, the command line, a page's server.
+
+::
+
+    control = ControlClient(provisioner.control_folder)
+    for question in await control.pending():
+        await control.approve(question["id"])
+
+It runs outside of the sandbox, as the person's user.  Answers are plain dictionaries, as
+``docs/control-api.md`` describes them.  Each call is a connection of its own, so that a call which
+is cancelled ends what it began; any number may be under way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import io
+import json
+import os
+import socket
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import quote
+
+__all__ = ["ControlClient", "ControlError", "ControlUnavailable", "Event", "kernels"]
+
+SOCKET, TOKEN = "control", "control.token"
+Via = Literal["host", "terminal", "page"]
+#: Largest answer that is taken, in bytes.
+MAX_ANSWER = 64 * 1024 * 1024
+_MAX_HEAD = 64 * 1024
+
+
+class ControlUnavailable(Exception):
+    """There is no sidecar at the other end (any more)."""
+
+
+class ControlError(Exception):
+    """The sidecar refused, or the command failed.
+
+    Attributes:
+        kind: ``PolicyDenied``, ``CommandTimeout`` … as for cells, or ``NotPending``, ``NotFound`` …
+        message: one sentence.
+        record_id: the audit record, empty where there is none.
+        status: of HTTP.
+    """
+
+    def __init__(self, kind: str, message: str, record_id: str = "", status: int = 0) -> None:
+        super().__init__(message)
+        self.kind, self.message, self.record_id, self.status = kind, message, record_id, status
+
+
+@dataclass(frozen=True)
+class Event:
+    """One piece of news.
+
+    Attributes:
+        kind: ``pending``, ``decided``, ``started`` or ``finished``.
+        data: what the documentation of the control API says.
+    """
+
+    kind: str
+    data: Mapping[str, Any]
+
+
+def kernels(runtime_dir: str | os.PathLike[str]) -> dict[str, Path]:
+    """Running kernels by their ids, with the folder of each control socket.
+
+    Args:
+        runtime_dir: Jupyter's runtime folder.
+    """
+    found = {}
+    with contextlib.suppress(OSError):
+        for folder in sorted((Path(runtime_dir) / "keyless").iterdir()):
+            if (folder / SOCKET).is_socket():
+                found[folder.name] = folder.resolve()
+    return found
+
+
+class ControlClient:
+    """The control API of one kernel.  May be used by several tasks at once.
+
+    Args:
+        folder: that of socket and token: ``provisioner.control_folder``, or one of :func:`kernels`.
+        via: who answers questions, for the audit.
+
+    All methods raise :class:`ControlUnavailable` where nobody answers, and :class:`ControlError`
+    where the sidecar refuses.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], *, via: Via = "host") -> None:
+        self._folder = Path(folder)
+        self._via = via
+
+    # ------------------------------------------------------------------ looking
+
+    async def status(self) -> dict[str, Any]:
+        """Level, tools, credentials by name, what runs."""
+        return await self._call("GET", "/api/status")
+
+    async def pending(self) -> list[dict[str, Any]]:
+        """Questions that wait for a person, oldest first."""
+        answer = await self._call("GET", "/api/pending")
+        return list(answer["pending"])
+
+    async def audit(self, limit: int = 100) -> list[dict[str, Any]]:
+        """The last records of this kernel, oldest first.
+
+        Args:
+            limit: how many, 1 to 1000.
+        """
+        answer = await self._call("GET", f"/api/audit?limit={limit}")
+        return list(answer["records"])
+
+    async def openapi(self) -> dict[str, Any]:
+        """The description of the API."""
+        return await self._call("GET", "/openapi.json")
+
+    async def events(self, *, approves: bool = True) -> AsyncIterator[Event]:
+        """News as it comes, what waits already first; ends when the sidecar does.
+
+        Args:
+            approves: whether the listener answers questions.  While somebody does, they wait for
+                an answer; otherwise they are denied at once.
+        """
+        target = "/api/events" if approves else "/api/events?approves=false"
+        async with self._connected("GET", target) as reader:
+            status, answer = await _head(reader)
+            if status != 200:
+                raise _failure(status, await _body(reader, answer))
+            kind, data = "", ""
+            while line := await _line(reader):
+                name, _, value = line.decode().rstrip("\r\n").partition(": ")
+                if name == "event":
+                    kind = value
+                elif name == "data":
+                    data = value
+                elif not name and kind and data:
+                    yield Event(kind, json.loads(data))
+                    kind, data = "", ""
+
+    # ------------------------------------------------------------------ deciding
+
+    async def approve(self, question: str, minutes: float | None = None) -> None:
+        """Say yes.
+
+        Args:
+            question: its id.
+            minutes: for how long the same acts are allowed too; ``None``: this once.
+        """
+        body: dict[str, Any] = {"id": question, "via": self._via}
+        await self._call("POST", "/api/approve", body | _given(minutes=minutes))
+
+    async def deny(self, question: str, reason: str = "") -> None:
+        """Say no.
+
+        Args:
+            question: its id.
+            reason: for the cell.
+        """
+        await self._call("POST", "/api/deny", {"id": question, "reason": reason, "via": self._via})
+
+    # ------------------------------------------------------------------ credentials
+
+    async def store(
+        self,
+        name: str,
+        kind: str,
+        fields: Mapping[str, str],
+        tools: Sequence[str],
+        *,
+        delivery: str = "",
+        hosts: Sequence[str] = (),
+        paths: Sequence[str] = (),
+        places: Sequence[str] = (),
+        file: str = "",
+    ) -> None:
+        """Register a credential for this kernel; it lives in the sidecar's memory only."""
+        await self._call(
+            "POST",
+            "/api/vault/store",
+            {
+                "name": name,
+                "kind": kind,
+                "fields": dict(fields),
+                "tools": list(tools),
+                "delivery": delivery,
+                "hosts": list(hosts),
+                "paths": list(paths),
+                "places": list(places),
+                "file": file,
+            },
+        )
+
+    async def remove(self, name: str) -> None:
+        """Forget a credential that was registered."""
+        await self._call("DELETE", f"/api/vault/{quote(name, safe='')}")
+
+    # ------------------------------------------------------------------ commands
+
+    async def vault_exec(
+        self,
+        tool: str,
+        argv: Sequence[str],
+        *,
+        credentials: Sequence[str] | None = None,
+        timeout: float | None = None,
+        cwd: str = "",
+        stdin: str | None = None,
+        isolated: bool = True,
+        dry_run: bool = False,
+    ) -> dict[str, Any]:
+        """Run a declared tool; cancelling the call ends it.
+
+        Args:
+            tool: its name.
+            argv: arguments.
+            credentials: names in the vault; ``None``: those that the tool is bound to.
+            timeout: seconds; ``None``: the tool's own.
+            cwd: folder relative to the workspace.
+            stdin: standard input.
+            isolated: whether the workspace is an overlay.
+            dry_run: whether it is only decided.
+
+        Returns:
+            ``exit_code``, ``stdout``, ``stderr``, ``duration``, ``record_id``, ``redactions``,
+            ``files``, ``notes``.
+        """
+        return await self._call(
+            "POST",
+            "/api/vault/exec",
+            {"tool": tool, "argv": list(argv), "isolated": isolated, "dry_run": dry_run, "cwd": cwd}
+            | _given(credentials=_list(credentials), timeout=timeout, stdin=stdin),
+        )
+
+    async def platform_exec(
+        self,
+        command: str,
+        *,
+        credentials: Sequence[str] | None = None,
+        timeout: float | None = None,
+        cwd: str = "",
+        stdin: str | None = None,
+        isolated: bool = True,
+        dry_run: bool = False,
+    ) -> dict[str, Any]:
+        """Run one line, split without a shell; its first word is the tool.
+
+        The others are as for :meth:`vault_exec`.
+        """
+        return await self._call(
+            "POST",
+            "/api/platform/exec",
+            {"command": command, "isolated": isolated, "dry_run": dry_run, "cwd": cwd}
+            | _given(credentials=_list(credentials), timeout=timeout, stdin=stdin),
+        )
+
+    async def jit_exec(
+        self,
+        command: str | tuple[str, Sequence[str]],
+        *,
+        fields: Mapping[str, str] | None = None,
+        program: Sequence[str] | None = None,
+        program_fields: Mapping[str, str] | None = None,
+        kind: str = "aws",
+        delivery: str = "",
+        hosts: Sequence[str] = (),
+        file: str = "",
+        timeout: float | None = None,
+        cwd: str = "",
+        stdin: str | None = None,
+        isolated: bool = True,
+        dry_run: bool = False,
+    ) -> dict[str, Any]:
+        """Run a command with a credential that is fetched for it and forgotten after it.
+
+        Args:
+            command: one line, or the tool and its arguments.
+            fields: the credential itself; or
+            program: absolute path and arguments of what prints it.
+            program_fields: field → member of the JSON object that the program prints.
+            kind: of the credential.
+
+        The others are as for :meth:`store` and :meth:`vault_exec`.
+        """
+        if (fields is None) == (program is None):
+            raise ValueError("give either fields or program")
+        source: dict[str, Any] = {"from": "fields", "fields": dict(fields or {})}
+        if program is not None:
+            source = {
+                "from": "command",
+                "argv": list(program),
+                "fields": dict(program_fields or {}),
+            }
+        what: dict[str, Any] = (
+            {"command": command}
+            if isinstance(command, str)
+            else {"tool": command[0], "argv": list(command[1])}
+        )
+        return await self._call(
+            "POST",
+            "/api/jit/exec",
+            {
+                **what,
+                "source": source,
+                "kind": kind,
+                "delivery": delivery,
+                "hosts": list(hosts),
+                "file": file,
+                "cwd": cwd,
+                "isolated": isolated,
+                "dry_run": dry_run,
+            }
+            | _given(timeout=timeout, stdin=stdin),
+        )
+
+    # ------------------------------------------------------------------ inside
+
+    async def call(
+        self, method: str, target: str, body: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Any other address of the API."""
+        return await self._call(method, target, body)
+
+    async def _call(
+        self, method: str, target: str, body: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        async with self._connected(method, target, body) as reader:
+            status, answer = await _head(reader)
+            raw = await _body(reader, answer)
+        if status != 200:
+            raise _failure(status, raw)
+        try:
+            decoded: dict[str, Any] = json.loads(raw)
+        except ValueError:
+            raise ControlUnavailable("The sidecar's answer can't be read.") from None
+        return decoded
+
+    @contextlib.asynccontextmanager
+    async def _connected(
+        self, method: str, target: str, body: Mapping[str, Any] | None = None
+    ) -> AsyncIterator[asyncio.StreamReader]:
+        """A connection over which the request was sent; it is closed at the end, however that."""
+        data = b"" if body is None else json.dumps(body).encode()
+        try:
+            # Read anew each time: a restarted kernel has another one.
+            token = (self._folder / TOKEN).read_text().strip()
+            reader, writer = await asyncio.open_unix_connection(
+                sock=await self._socket(), limit=1024**2
+            )
+        except (OSError, ValueError) as error:
+            raise ControlUnavailable(
+                f"There is no sidecar at {self._folder} ({error.strerror or 'unreadable'})."
+                if isinstance(error, OSError)
+                else f"There is no sidecar at {self._folder}."
+            ) from None
+        try:
+            head = [
+                f"{method} {target} HTTP/1.1",
+                "Host: localhost",
+                f"Authorization: Bearer {token}",
+                "Connection: close",
+            ]
+            if body is not None:
+                head += ["Content-Type: application/json", f"Content-Length: {len(data)}"]
+            writer.write("\r\n".join(head).encode() + b"\r\n\r\n" + data)
+            await writer.drain()
+            yield reader
+        except (ConnectionError, asyncio.IncompleteReadError):
+            raise ControlUnavailable("The sidecar has gone.") from None
+        finally:
+            writer.transport.abort()
+
+    async def _socket(self) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        connection.setblocking(False)
+        folder = os.open(self._folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            # By the descriptor: an address has 107 bytes, and the path may be longer.
+            await asyncio.get_running_loop().sock_connect(
+                connection, f"/proc/self/fd/{folder}/{SOCKET}"
+            )
+        except BaseException:
+            connection.close()
+            raise
+        finally:
+            os.close(folder)
+        return connection
+
+
+async def _head(reader: asyncio.StreamReader) -> tuple[int, http.client.HTTPResponse]:
+    try:
+        raw = await reader.readuntil(b"\r\n\r\n")
+    except asyncio.LimitOverrunError:
+        raise ControlUnavailable("The sidecar's answer can't be read.") from None
+    if len(raw) > _MAX_HEAD:
+        raise ControlUnavailable("The sidecar's answer can't be read.")
+    answer = http.client.HTTPResponse(_Bytes(raw))  # type: ignore[arg-type]
+    try:
+        answer.begin()
+    except http.client.HTTPException:
+        raise ControlUnavailable("The sidecar's answer can't be read.") from None
+    return answer.status, answer
+
+
+async def _body(reader: asyncio.StreamReader, answer: http.client.HTTPResponse) -> bytes:
+    length = answer.getheader("Content-Length") or ""
+    if not length.isdigit() or int(length) > MAX_ANSWER:
+        raise ControlUnavailable("The sidecar's answer can't be read.")
+    return await reader.readexactly(int(length))
+
+
+async def _line(reader: asyncio.StreamReader) -> bytes:
+    """One line; empty at the end."""
+    try:
+        return await reader.readline()
+    except (ValueError, ConnectionError):
+        return b""
+
+
+class _Bytes:
+    """A head that is here already, for the standard library's parser."""
+
+    def __init__(self, raw: bytes) -> None:
+        self._raw = raw
+
+    def makefile(self, *_: object, **__: object) -> io.BytesIO:
+        return io.BytesIO(self._raw)
+
+
+def _failure(status: int, raw: bytes) -> ControlError:
+    try:
+        said = json.loads(raw)
+        return ControlError(said["error"], said["message"], said.get("record_id", ""), status)
+    except (ValueError, KeyError, TypeError):
+        return ControlError("Unknown", f"The sidecar answered with status {status}.", "", status)
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _list(values: Sequence[str] | None) -> list[str] | None:
+    return None if values is None else list(values)
