@@ -72,6 +72,8 @@ class KeylessProvisioner(LocalProvisioner):
     _events: list[dict[str, Any]]
     #: Folder outside of the runtime folder that the supervisor made, where it had to.
     _apart = ""
+    #: Link at the usual place to a runtime folder that had to be elsewhere.
+    _link: Path | None = None
 
     @property
     def control_folder(self) -> str:
@@ -224,7 +226,14 @@ class KeylessProvisioner(LocalProvisioner):
             return Path(self._spec.runtime_dir)
         folder = Path(jupyter_runtime_dir()) / "keyless" / self.kernel_id
         if len(str(folder / "s" / "k-99999")) > _SUN_PATH:
+            place = folder
             folder = Path(tempfile.mkdtemp(prefix="keyless-"))
+            # The command line looks for kernels at the usual place.
+            place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if place.is_symlink():  # of a server that was killed
+                place.unlink()
+            place.symlink_to(folder)
+            self._link = place
         return folder
 
     # ------------------------------------------------------------------ control socket
@@ -342,6 +351,11 @@ class KeylessProvisioner(LocalProvisioner):
                 remove_tree(self._spec.workspace)
             if self._apart:
                 remove_tree(self._apart)
+            if self._link is not None:
+                self._link.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # other kernels are there still
+                    self._link.parent.rmdir()
+                self._link = None
             sweep()
         self._running = False
         self._spec = None

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +132,7 @@ class Sidecar:
         # The coverage of the sidecar's own process counts too.
         self._environment |= {k: v for k, v in os.environ.items() if k.startswith("COVERAGE_")}
         self._id = 0
+        self._seen = 0
         self.replies: dict[int, list[Reply]] = {}
         self._start()
 
@@ -237,9 +241,16 @@ class Sidecar:
     # ------------------------------------------------------------------ looking
 
     def records(self) -> list[dict[str, Any]]:
-        """All audit records so far."""
+        """All audit records so far, since :meth:`begin_anew`."""
         (path,) = (self.data / "audit").glob("*.jsonl")
-        return [json.loads(line) for line in path.read_text().splitlines()]
+        return [json.loads(line) for line in path.read_text().splitlines()][self._seen :]
+
+    def begin_anew(self) -> None:
+        """For another test: an empty workspace, and only the records from now on."""
+        for path in self.workspace.iterdir():
+            path.unlink()
+        self._seen = 0
+        self._seen = len(self.records())
 
     def log(self) -> str:
         return (self.home / "sidecar.log").read_text()
@@ -264,6 +275,21 @@ class Sidecar:
         finally:
             self.process.kill()
             self.errors.close()
+
+
+@contextmanager
+def kept_sidecar(**options: Any) -> Iterator[Sidecar]:
+    """A sidecar for a whole module, which has greeted."""
+    home = Path(tempfile.mkdtemp(prefix="kl-"))
+    home.chmod(0o755)
+    sidecar = Sidecar(home, **options)
+    try:
+        assert sidecar.status.get("ready"), sidecar.status
+        sidecar.hello()
+        yield sidecar
+    finally:
+        sidecar.close()
+        shutil.rmtree(home, ignore_errors=True)
 
 
 def eventually(condition: Callable[[], bool], timeout: float = 10) -> bool:

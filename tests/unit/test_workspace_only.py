@@ -28,13 +28,13 @@ readlink resolve chmod lchmod samefile rename
 #: Methods of these names on other things than paths.
 NOT_PATHS = {
     ("flow.py", "open"): "the descriptor of the standard input's own memory file",
-    ("execution/runner.py", "open"): "flow.stdin.open(), see flow.py",
     ("tools/plain_rules.py", "stat"): "WorkspaceRoot.stat",
     ("tools/aws_files.py", "stat"): "WorkspaceRoot.stat",
     ("server.py", "open"): "descriptors given by the supervisor, and AuditLog.open",
     ("vault/sources.py", "open"): "FileSource.open",
     ("egress/upstream.py", "open"): "Forwarder.open, a connection",
     ("commands/vault.py", "open"): "FileSource.open",
+    ("execution/stdin.py", "open"): "flow.stdin.open(), see flow.py",
 }
 #: Modules that open paths, and why that is safe.
 ALLOWED = {
@@ -63,6 +63,7 @@ ALLOWED = {
     "egress/authority.py": "a memory file, since ssl loads keys from files only",
     "egress/aws/catalog.py": "the service models of an installed botocore",
     "egress/trust.py": "botocore's bundle of certificates",
+    "control/server.py": "socket and token, by the descriptor of a private folder",
     "ways.py": "the system's bundle of certificates",
     "policy/loading.py": "the person's policy, by a folder that only its owner may change",
     "commands/policy.py": "the person's policy, for the command line",

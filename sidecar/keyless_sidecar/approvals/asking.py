@@ -142,6 +142,8 @@ class Approvals:
             Undecidable: it is being answered already, or can't be allowed for a while.
             AuditUnavailable: it can't be recorded, so it doesn't count.
         """
+        said = (await self._cleaner())(reason.strip()).rstrip(".")
+        # From here to the mark that it is being answered nothing waits: of two answers one counts.
         pending = self._pending.get(identity)
         if pending is None:
             raise NotPending(f"No question {identity} waits for an answer.")
@@ -153,8 +155,7 @@ class Approvals:
         if approved:
             answer = Answer(True, rule, f"A person approved it ({identity}).", approval=identity)
         else:
-            said = (await self._cleaner())(reason.strip())
-            why = f": {said.rstrip('.')}" if said else ""
+            why = f": {said}" if said else ""
             answer = Answer(False, rule, f"A person denied it{why} (rule {rule}).")
         await self._conclude(
             pending, answer, "approval.answer", {"minutes": minutes, "reason": reason, "by": by}

@@ -209,7 +209,11 @@ class ControlApi:
 def _find(request: Request) -> tuple[Route, str]:
     """The route, and what stands in its path."""
     others = []
+    # An address that is written out is never one with a name in it.
+    exact = any(route.path == request.path for route in ROUTES)
     for route in ROUTES:
+        if exact and route.path != request.path:
+            continue
         pattern = re.escape(route.path).replace(r"\{name\}", r"([A-Za-z0-9][A-Za-z0-9._-]{0,63})")
         match = re.fullmatch(pattern, request.path)
         if match is None:

@@ -27,7 +27,8 @@ MAX_BODY = 4 * 1024 * 1024
 MAX_HEAD = 16 * 1024
 #: Seconds for a head between requests, and for a whole body.
 IDLE, BODY_TIME = 60.0, 60.0
-MOST_CONNECTIONS = 32
+#: Requests under way at once, those that listen among them.
+MOST_REQUESTS = 64
 
 _ALWAYS = (
     ("Cache-Control", "no-store"),
@@ -65,31 +66,30 @@ class _Connections(httputil.HTTPServerConnectionDelegate):
     def __init__(self, may_speak: MaySpeak, router: Router) -> None:
         self._may_speak = may_speak
         self._router = router
-        self._open: set[object] = set()
+        self._under_way: set[_Exchange] = set()
 
     def start_request(
         self, server_conn: object, request_conn: httputil.HTTPConnection
     ) -> httputil.HTTPMessageDelegate:
         if not isinstance(request_conn, HTTP1Connection):
             raise TypeError("a connection of another kind")
-        self._open.add(server_conn)
-        crowded = len(self._open) > MOST_CONNECTIONS
-        return _Exchange(request_conn, self._may_speak, self._router, crowded=crowded)
-
-    def on_close(self, server_conn: object) -> None:
-        self._open.discard(server_conn)
+        return _Exchange(request_conn, self._may_speak, self._router, self._under_way)
 
 
 class _Exchange(httputil.HTTPMessageDelegate):
     """One request and its answer."""
 
     def __init__(
-        self, connection: HTTP1Connection, may_speak: MaySpeak, router: Router, *, crowded: bool
+        self,
+        connection: HTTP1Connection,
+        may_speak: MaySpeak,
+        router: Router,
+        under_way: set[_Exchange],
     ) -> None:
         self._connection = connection
         self._may_speak = may_speak
         self._router = router
-        self._crowded = crowded
+        self._under_way = under_way
         self._gone = asyncio.Event()
         self._body = bytearray()
         self._head: httputil.RequestStartLine | None = None
@@ -127,8 +127,8 @@ class _Exchange(httputil.HTTPMessageDelegate):
     # ------------------------------------------------------------------ inside
 
     def _check(self, line: httputil.RequestStartLine, headers: httputil.HTTPHeaders) -> None:
-        if self._crowded:
-            raise Refusal(409, "Busy", f"{MOST_CONNECTIONS} connections are open already.")
+        if len(self._under_way) >= MOST_REQUESTS:
+            raise Refusal(409, "Busy", f"{MOST_REQUESTS} requests are under way already.")
         if headers.get_list("Host") != ["localhost"]:
             raise Refusal(403, "WrongHost", "The Host header must be localhost.")
         for name in ("Origin", "Sec-Fetch-Site", "Referer", "Cookie"):
@@ -149,9 +149,14 @@ class _Exchange(httputil.HTTPMessageDelegate):
             raise Refusal(413, "TooLarge", f"A body has at most {MAX_BODY} bytes.")
 
     async def _answer(self) -> None:
-        head = self._head
-        if head is None:
-            return
+        self._under_way.add(self)
+        try:
+            if self._head is not None:
+                await self._answered(self._head)
+        finally:
+            self._under_way.discard(self)
+
+    async def _answered(self, head: httputil.RequestStartLine) -> None:
         path, _, query = head.path.partition("?")
         request = Request(
             head.method,

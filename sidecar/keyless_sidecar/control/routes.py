@@ -70,7 +70,7 @@ ROUTES = (
         "DELETE", "/api/vault/{name}", "remove", "Forget a credential of this kernel.",
         errors=(404, 503),
         parameters=(
-            ("name", "path", {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"}),
+            ("name", "path", {"type": "string", "pattern": types.ENTRY_NAME}),
         ),
     ),
     Route(

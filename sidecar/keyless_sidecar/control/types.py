@@ -29,7 +29,9 @@ Names = Annotated[list[Name], Meta(max_length=16)]
 Patterns = Annotated[list[Annotated[str, Meta(max_length=512)]], Meta(max_length=64)]
 Timeout = Annotated[float, Meta(gt=0, le=MAX_TIMEOUT)]
 QuestionId = Annotated[str, Meta(pattern="^[0-9a-f]{8}$")]
-EntryName = Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+#: An entry's name; two are addresses of the API.
+ENTRY_NAME = "^(?!(?:exec|store)$)[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+EntryName = Annotated[str, Meta(pattern=ENTRY_NAME)]
 Via = Literal["host", "terminal", "page"]
 CredentialKind = Literal["aws", "token", "basic", "postgres", "file", "generic"]
 
