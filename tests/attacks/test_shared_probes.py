@@ -6,22 +6,22 @@ from ``../shared/attacks`` beside it.  Without them this module holds no test.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from pathlib import Path
 
 import pytest
 from tests.support import probes
+from tests.support.asking import denying
 from tests.support.kept import Kept, probe_folder
-from tests.support.kernels import Stage
+from tests.support.kernels import Stage, control_folder
 from tests.support.unprotected import naive_socket
 
 FOLDER = probe_folder()
 PROBES = sorted(FOLDER.glob("[A-E][0-9][0-9]_*.py"))
 
 #: Probes that need what Keyless doesn't have yet, by id.
-NEEDS_LATER = {
-    "D07": "needs approvals (no command waits for one yet)",
-}
+NEEDS_LATER: dict[str, str] = {}
 
 #: Probes that are stopped by placeholders alone: a tool that holds its secret answers yes or no
 #: about it, and only what is put in by the proxy can be reflected.
@@ -69,7 +69,10 @@ if PROBES:
             hints |= probes.placeholder_hints(session)
         budget = 12 if name == "B05" else 25
         cell = probes.cell(FOLDER, probe, world, hints, probes.PRODUCT_ROUTE, budget)
-        done = session.run(cell, timeout=110)
+        asked = denying(control_folder(session)) if name == "D07" else contextlib.nullcontext([])
+        with asked as denied:
+            done = session.run(cell, timeout=110)
+        assert bool(denied) == (name == "D07"), "somebody was asked, and only here"
         verdict = probes.outcome(done.text, name)
         assert verdict.startswith("BLOCKED"), f"{verdict} {done.error}"
         if name == "B09":  # it was reflected, and didn't come through

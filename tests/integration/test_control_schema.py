@@ -19,7 +19,6 @@ from typing import Any
 import pytest
 from tests.support.sidecar import Sidecar, kept_sidecar
 
-
 #: What a schema can't say: a line must split into words, a kind of credential has its fields.
 SETTINGS = "".join(
     f"""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import Any
 
 from tests.support.sidecar import Result, Sidecar
@@ -61,3 +63,35 @@ async def attending(sidecar: Sidecar) -> AsyncIterator[Person]:
 def begin(sidecar: Sidecar, *argv: str, **options: Any) -> asyncio.Future[Result]:
     """A cell's command, running in a thread."""
     return asyncio.ensure_future(asyncio.to_thread(sidecar.run, *argv, **options))
+
+
+@contextmanager
+def denying(folder: Path) -> Iterator[list[dict[str, Any]]]:
+    """Somebody listens who says no to everything; gives what was asked."""
+    asked: list[dict[str, Any]] = []
+    control = ControlClient(folder)
+
+    async def deny() -> None:
+        async for event in control.events():
+            if event.kind == "pending":
+                asked.append(dict(event.data))
+                await control.deny(event.data["id"])
+
+    async def attached() -> None:
+        while not (await control.status())["approvers"]:
+            await asyncio.sleep(0.02)
+
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    task = asyncio.run_coroutine_threadsafe(deny(), loop)
+    try:
+        asyncio.run_coroutine_threadsafe(attached(), loop).result(20)
+        yield asked
+    finally:
+        task.cancel()
+        # One turn, so that the connection is closed before its loop ends.
+        asyncio.run_coroutine_threadsafe(asyncio.sleep(0.05), loop).result(5)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(5)
+        loop.close()

@@ -26,7 +26,7 @@ from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 from tests.support.canaries import Canaries
 from tests.support.echo import Echo
-from tests.support.policies import write_policy
+from tests.support.policies import ASKS_ONCE, write_policy
 from tests.support.web import serving
 
 from keyless.localaws.principals import Principal
@@ -214,7 +214,7 @@ class Stage:
             "*.amazonaws.com": self.aws.endpoint,
             ECHO_HOST: f"http://127.0.0.1:{self.echo}",
         }
-        write_policy(self.home / "config" / "keyless" / "policy.cedar")
+        write_policy(self.home / "config" / "keyless" / "policy.cedar", ASKS_ONCE)
         (self.home / "config" / "jupyter_keyless_config.py").write_text(
             f"c.Confinement.minimum = {os.environ.get('KEYLESS_TEST_LEVEL', 'namespaces')!r}\n"
             f"c.Tools.declared = {declared!r}\n"
@@ -293,6 +293,11 @@ def protected(world: Stage, workspace: Path | None = None) -> Session:
             keyless_workspace=str(workspace), keyless_credentials=world.credentials()
         )
         return Session(manager, workspace)
+
+
+def control_folder(session: Session) -> Path:
+    """Where a protected kernel's control socket and token lie."""
+    return Path(session.manager.provisioner.control_folder)  # type: ignore[union-attr]
 
 
 def sidecar_pid(session: Session) -> int:

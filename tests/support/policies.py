@@ -14,6 +14,17 @@ permit (principal, action, resource);
 forbid (principal, action, resource)
 when { context.exposure != "" && !context.allow_listed };
 """
+#: The same, but a person is asked about one command of the leaking tools.
+ASKS_ONCE = (
+    LENIENT
+    + """
+@id("careful")
+@outcome("ask")
+@reason("It changes something.")
+permit (principal, action, resource)
+when { context has argv_text && context.argv_text like "argv approve-me*" };
+"""
+)
 #: Everything at all, for attacks that no policy is to stop.
 OPEN = '@id("everything") permit (principal, action, resource);\n'
 

@@ -119,6 +119,7 @@ def product_hints(world: Stage, session: Session) -> dict[str, Any]:
         "leaky": "rt-leaky",
         "benign_argv": ["rt-leaky", "argv", "benign"],
         "denied_argv": ["aws", "configure", "list"],
+        "approval_argv": ["rt-leaky", "argv", "approve-me"],
         "sidecar_sockets": [],  # there is none: the channel is an inherited socketpair
         "sidecar_pids": [sidecar_pid(session), os.getpid()],
         "pid_ns": os.readlink("/proc/self/ns/pid"),  # noqa: PTH115 - no Path for it
