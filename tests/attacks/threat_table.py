@@ -34,6 +34,10 @@ INSTEAD: Mapping[str, Mapping[str, str]] = {
         "landlock-root": "another user, Landlock's file rules",
         "landlock": "Landlock's file rules",
     },
+    "control socket outside of every sandbox": {
+        "landlock-root": "another user, Landlock's file rules, system-call filter",
+        "landlock": "Landlock's file rules, system-call filter: no connect",
+    },
     "network namespace": {
         "landlock-root": "system-call filter: no network socket",
         "landlock": "system-call filter: no network socket",

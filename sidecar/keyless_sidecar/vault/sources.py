@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from keyless_sidecar.vault.config_source import ConfigSource
 from keyless_sidecar.vault.declarations import Declaration, parse_declarations
 from keyless_sidecar.vault.entries import Entry, EntryInfo
 from keyless_sidecar.vault.file_source import FileSource
@@ -54,32 +55,6 @@ class Credential(Protocol):
     def fields(self) -> Mapping[str, str]: ...
     @property
     def tools(self) -> Sequence[str]: ...
-
-
-class ConfigSource:
-    """``c.Vault.entries``: declarations, fixed for the sidecar's life."""
-
-    def __init__(self, declarations: Sequence[Declaration]) -> None:
-        self._declarations = {each.info.name: each for each in declarations}
-
-    def names(self) -> list[EntryInfo]:
-        """All entries."""
-        return [each.info for _, each in sorted(self._declarations.items())]
-
-    def fetch(self, name: str) -> Declaration:
-        """One of them.
-
-        Raises:
-            VaultError: there is none of that name.
-        """
-        try:
-            return self._declarations[name]
-        except KeyError:
-            raise VaultError(f"There is no credential {name} in c.Vault.entries") from None
-
-    def revision(self) -> str:
-        """Never changes."""
-        return ""
 
 
 class Vault:
