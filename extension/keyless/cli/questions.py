@@ -104,6 +104,6 @@ def text(kernel: str, question: Mapping[str, Any]) -> str:
         lines += [f"    {name}: {value}" for name, value in told.items()]
         lines += [f"    {name}: (in a file or the body)" for name in act["unknown_parameters"]]
     for file in question["files"]:
-        digest = f"sha256 {file['sha256']}" if file["sha256"] else "folder, whatever is in it"
+        digest = f"sha256 {file['sha256']}" if file["sha256"] else "whatever it will be"
         lines.append(f"  reads {file['path']}: {file['size']} bytes, {digest}")
     return "\n".join(lines)

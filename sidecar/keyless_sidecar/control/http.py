@@ -210,23 +210,24 @@ class _Exchange(httputil.HTTPMessageDelegate):
             {"Content-Type": answer.content_type, "Connection": "close", **dict(_ALWAYS)}
         )
         gone = asyncio.ensure_future(self._gone.wait())
+        following: asyncio.Future[bytes | None] | None = None
         try:
             await self._connection.write_headers(_line(200), headers, b": keyless\n\n")
-            parts = answer.parts.__aiter__()
             while True:
-                following = asyncio.ensure_future(anext(parts, None))
+                following = asyncio.ensure_future(anext(answer.parts, None))
                 await asyncio.wait({following, gone}, return_when=asyncio.FIRST_COMPLETED)
-                if not following.done():
-                    following.cancel()
-                    await asyncio.gather(following, return_exceptions=True)
-                    return
-                part = following.result()
+                part = following.result() if following.done() else None
                 if part is None:
                     break
                 await self._connection.write(part)
-            self._connection.finish()
+            if following.done():
+                self._connection.finish()
         finally:
             gone.cancel()
+            if following is not None:
+                following.cancel()
+                await asyncio.gather(following, return_exceptions=True)
+            await answer.parts.aclose()
 
 
 def _line(status: int) -> httputil.ResponseStartLine:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from typing import Any
 
 import msgspec
 
-from keyless_sidecar.events import Events, Listener
+from keyless_sidecar.events import Event, Events
 
 __all__ = ["news"]
 
@@ -18,7 +19,7 @@ BEAT = 15.0
 
 async def news(
     events: Events, pending: Iterable[Mapping[str, Any]], *, approves: bool
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     """What waits now, and from then on whatever happens.
 
     Args:
@@ -29,12 +30,13 @@ async def news(
     with events.listen(approves=approves) as listener:
         for question in pending:
             yield _event("pending", question)
-        coming = listener.__aiter__()
-        async for part in _beating(coming, listener):
-            yield part
+        # Closed by hand: a listener that has gone must not be counted until somebody tidies up.
+        async with contextlib.aclosing(_beating(listener.__aiter__())) as parts:
+            async for part in parts:
+                yield part
 
 
-async def _beating(coming: AsyncIterator[Any], listener: Listener) -> AsyncIterator[bytes]:
+async def _beating(coming: AsyncIterator[Event]) -> AsyncGenerator[bytes, None]:
     following = asyncio.ensure_future(anext(coming, None))
     try:
         while True:

@@ -185,7 +185,7 @@ class FileShown(_Closed, frozen=True):
 
     path: str
     size: int
-    #: Empty for a folder.
+    #: Empty for a folder, and for what is typed later.
     sha256: str
 
 

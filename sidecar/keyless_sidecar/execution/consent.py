@@ -68,6 +68,8 @@ async def approved(plan: Plan, flow: Flow, scope: Scope, workspace: WorkspaceRoo
     if flow.request.dry_run:
         return plan
     files = [await _standard_input(flow)] if flow.stdin is not None else []
+    if flow.keyboard is not None:
+        files.append(QuestionFile("(what is typed)", 0, ""))
     checked: list[CheckedFile] = []
     for file in plan.checked.files:
         one = await asyncio.to_thread(_digested, file, workspace)
