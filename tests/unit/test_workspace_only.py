@@ -1,7 +1,8 @@
 """Nothing in the sidecar opens a path but the places below, each with its reason.
 
-The workspace belongs to the kernel side.  It is touched through ``workspace.py`` alone, which
-resolves beneath a descriptor and follows no link; everything else opens paths of the trusted side.
+The workspace belongs to the kernel side.  It is touched through the kernel package's
+``confine.workspace`` alone, which resolves beneath a descriptor and follows no link; everything
+else opens paths of the trusted side.
 """
 
 from __future__ import annotations
@@ -38,7 +39,6 @@ NOT_PATHS = {
 }
 #: Modules that open paths, and why that is safe.
 ALLOWED = {
-    "workspace.py": "the one way to the workspace: openat2 beneath its descriptor",
     "execution/outputs.py": "the overlay's upper folder, by descriptors, when nothing runs in it; "
     "the workspace through WorkspaceRoot",
     "execution/inputs.py": "the run's own layer in the scratch folder; the workspace through "
