@@ -58,6 +58,7 @@ class KeylessProvisioner(LocalProvisioner):
     - ``keyless_workspace``: folder to work in (default ``c.Confinement.workspace``);
     - ``keyless_credentials``: list of dictionaries as
       :class:`~keyless_kernel.confine.settings.MemoryCredential`, held in memory only;
+    - ``keyless_config``: sections and settings on top of the person's configuration;
     - ``keyless_passphrase``: opens a vault that is locked by one.
     """
 
@@ -86,13 +87,13 @@ class KeylessProvisioner(LocalProvisioner):
         """Called by the kernel manager before a (re)start: sets transport and private folders."""
         options = {
             name: kwargs.pop(f"keyless_{name}", None)
-            for name in ("workspace", "credentials", "passphrase")
+            for name in ("workspace", "credentials", "config", "passphrase")
         }
         manager = self.parent
         if manager is None:
             raise KernelStartRefused("this provisioner needs a kernel manager as its parent")
         try:
-            config = load_config()
+            config = load_config(more=options["config"])
             confinement = section_from(Confinement, config)
             section_from(Limits, config)
         except ConfigError as error:

@@ -7,6 +7,7 @@ sidecar, which gets plain values over a descriptor.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -88,11 +89,14 @@ def policy_file() -> Path:
     return Path(jupyter_config_dir()) / "keyless" / "policy.cedar"
 
 
-def load_config(paths: list[str] | None = None) -> Config:
+def load_config(
+    paths: list[str] | None = None, *, more: Mapping[str, Mapping[str, Any]] | None = None
+) -> Config:
     """Every ``jupyter_keyless_config.py`` and ``.json`` on the Jupyter config path, merged.
 
     Args:
         paths: folders, most important first; default: Jupyter's own, never the working folder.
+        more: what a host program sets on top of the files.
 
     Raises:
         ConfigError: a file doesn't evaluate or names an unknown section.
@@ -109,6 +113,7 @@ def load_config(paths: list[str] | None = None) -> Config:
                 raise ConfigError(
                     f"{file} can't be used: {type(error).__name__}: {error}"
                 ) from error
+    config.merge(Config({name: dict(section) for name, section in (more or {}).items()}))
     unknown = sorted(set(config) - set(SECTIONS))
     if unknown:
         raise ConfigError(

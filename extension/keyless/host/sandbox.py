@@ -1,0 +1,399 @@
+"""``SecureSandbox``: one kernel without secrets, and commands that act with secrets it never has.
+
+::
+
+    async with SecureSandbox(workspace="work") as sandbox:
+        await sandbox.write_file("hello.txt", "hello")
+        await sandbox.run_cell("print(open('hello.txt').read())")
+        result = await sandbox.exec_secure("aws sts get-caller-identity")
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import logging
+import os
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from keyless.host.answers import Completed, completed, expression, secured, value_of
+from keyless.host.cells import Cells
+from keyless.host.errors import SandboxError
+from keyless.host.files import CellFiles, Files, ListedFile, LocalFiles
+from keyless.host.kernel import Kernel, LocalKernel
+from keyless.host.outputs import CellResult, Output, mapping, output_from
+from keyless.host.remote import RemoteKernel
+from keyless.magics.checks import argument_list
+from keyless.magics.results import ExecResult
+from keyless.magics.words import split_words
+from keyless.protocol.errors import InvalidRequest
+
+__all__ = ["SecureSandbox"]
+
+_LOG = logging.getLogger(__name__)
+#: Bytes that :meth:`SecureSandbox.read_file` gives at most, unless the caller says else.
+_MAX_FILE = 64 * 1024 * 1024
+
+
+class SecureSandbox:
+    """A Keyless kernel, for programs that drive agents.
+
+    An asynchronous context manager; :class:`~keyless.host.SecureSandboxSync` is the same for
+    synchronous programs.  All that belongs to it ends with the block, and with this process.
+
+    Args:
+        workspace: folder on this machine that cells work in; ``None`` makes a fresh one that goes
+            with the sandbox.
+        credentials: vault entries of this sandbox only, held in memory (name, kind, fields,
+            tools, …), beside those of the person's vault.
+        config: settings on top of the person's configuration: section → setting → value.
+        passphrase: opens a vault that is locked by one.
+        server_url: a Jupyter server that starts the kernel instead of this process; workspace,
+            credentials and configuration are that server's then.
+        token: of that server.
+        kernel_name: kernelspec.
+        start_timeout: seconds until the kernel must answer.
+
+    Raises:
+        SandboxError: something is given that only works on this machine.
+    """
+
+    def __init__(
+        self,
+        workspace: str | os.PathLike[str] | None = None,
+        *,
+        credentials: Iterable[Mapping[str, Any]] = (),
+        config: Mapping[str, Mapping[str, Any]] | None = None,
+        passphrase: str | None = None,
+        server_url: str = "",
+        token: str = "",
+        kernel_name: str = "keyless",
+        start_timeout: float = 60.0,
+    ) -> None:
+        kernel: Kernel
+        if server_url:
+            if workspace or tuple(credentials) or config or passphrase:
+                raise SandboxError(
+                    "workspace, credentials, config and passphrase of a remote sandbox are those "
+                    "of the server that runs it"
+                )
+            kernel = RemoteKernel(
+                server_url, token, kernel_name=kernel_name, start_timeout=start_timeout
+            )
+        else:
+            kernel = LocalKernel(
+                kernel_name=kernel_name,
+                workspace=os.fspath(workspace) if workspace else "",
+                credentials=credentials,
+                config=config or {},
+                passphrase=passphrase,
+                start_timeout=start_timeout,
+            )
+        self._kernel = kernel
+        self._cells = Cells(kernel)
+        self._files: Files | None = None
+        self._variables: dict[str, str] = {}
+        self._stack = contextlib.AsyncExitStack()
+
+    # ------------------------------------------------------------------ life
+
+    async def __aenter__(self) -> Self:
+        """Start it.
+
+        Raises:
+            SandboxError: it doesn't start; nothing is left.
+        """
+        await self._kernel.start()
+        try:
+            if isinstance(self._kernel, LocalKernel):
+                files = LocalFiles(self._kernel.workspace, self._kernel.level)
+                self._stack.callback(files.close)
+                self._files = files
+            else:
+                self._files = CellFiles(self._ask)
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End it with all that belongs to it; cancelling doesn't stop that.  Idempotent."""
+        ending = asyncio.ensure_future(self._close())
+        cancelled: asyncio.CancelledError | None = None
+        while not ending.done():
+            try:
+                await asyncio.shield(ending)
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            if (problem := ending.exception()) is not None:
+                _LOG.error("a sandbox did not end well: %s", problem)
+            raise cancelled
+        ending.result()
+
+    async def _close(self) -> None:
+        self._files = None
+        try:
+            await self._stack.aclose()
+        finally:
+            await self._kernel.stop()
+
+    async def restart(self) -> None:
+        """A new kernel in the same workspace: variables are gone, files and settings stay."""
+        await self._cells.restart()
+        if self._variables:
+            await self._ask("environment", variables=self._variables)
+
+    @property
+    def kernel_id(self) -> str:
+        """The kernel's id."""
+        return self._kernel.kernel_id
+
+    @property
+    def workspace(self) -> Path:
+        """The workspace's folder on this machine.
+
+        Raises:
+            SandboxError: it is on another one.
+        """
+        return self._local("the workspace's folder").workspace
+
+    # ------------------------------------------------------------------ without secrets
+
+    async def run_cell(self, code: str, *, timeout: float | None = None) -> CellResult:
+        """Run a cell and wait for its end.
+
+        Args:
+            code: Python, with magics.
+            timeout: seconds.
+
+        Returns:
+            What it gave; an exception in the cell is in it, and isn't raised.
+
+        Raises:
+            CellTimeout: it was interrupted.
+            SandboxDied: the kernel has ended.
+        """
+        outputs: list[Output] = []
+        async with self._cells.run(code, timeout=timeout) as cell:
+            while (message := await cell.next()) is not None:
+                if (output := output_from(message)) is not None:
+                    outputs.append(output)
+        count = mapping(cell.reply["content"]).get("execution_count") if cell.reply else 0
+        number = count if isinstance(count, int) else 0
+        return CellResult.of(outputs, number, truncated=cell.request.truncated)
+
+    async def stream_cell(
+        self, code: str, *, timeout: float | None = None
+    ) -> AsyncIterator[Output]:
+        """As :meth:`run_cell`, with outputs as they come.  Leaving the loop ends the cell
+        when the iterator is closed (``contextlib.aclosing``)."""
+        async with self._cells.run(code, timeout=timeout) as cell:
+            while (message := await cell.next()) is not None:
+                if (output := output_from(message)) is not None:
+                    yield output
+
+    async def exec(
+        self,
+        command: str | Sequence[str],
+        *,
+        timeout: float | None = None,
+        cwd: str = "",
+        stdin: str | bytes | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> Completed:
+        """Run a command in the sandbox, which holds no secrets.
+
+        Args:
+            command: a line for ``sh``, or a list that is taken as it is.
+            timeout: seconds until it is ended.
+            cwd: folder, relative to the workspace; empty means where the kernel is.
+            stdin: its input; ``None`` means an empty one.
+            env: variables on top of the kernel's.
+
+        Raises:
+            CommandTimeout: it was ended; ``result`` holds what it gave.
+            SandboxError: there is no such program or folder.
+        """
+        value = await self._ask(
+            "run",
+            command=command if isinstance(command, str) else list(argument_list(command)),
+            cwd=cwd,
+            timeout=timeout,
+            stdin=_encoded(stdin),
+            environment=dict(env or {}),
+        )
+        return completed(value)
+
+    async def write_file(self, path: str, content: str | bytes | Path) -> None:
+        """Put a whole file into the workspace, or nothing.
+
+        Args:
+            path: relative to the workspace; folders on the way are made.
+            content: text, bytes, or a file on this machine.
+
+        Raises:
+            SandboxFileError: the path leads outside or through a link, or isn't a plain file.
+        """
+        data = content.encode() if isinstance(content, str) else content
+        await self._workspace_files().write(path, data)
+
+    async def read_file(self, path: str, *, max_size: int = _MAX_FILE) -> bytes:
+        """A whole file of the workspace.
+
+        Args:
+            path: relative to the workspace.
+            max_size: bytes that it may have.
+
+        Raises:
+            SandboxFileError: it is missing, too large, no plain file, or reached through a link.
+        """
+        return await self._workspace_files().read(path, max_size)
+
+    async def list_files(self, path: str = "") -> list[ListedFile]:
+        """A folder of the workspace, by name.
+
+        Raises:
+            SandboxFileError: there is no such folder.
+        """
+        return await self._workspace_files().listing(path)
+
+    async def set_env_vars(self, variables: Mapping[str, str]) -> None:
+        """Set variables of the kernel, for cells and plain commands; no place for secrets."""
+        self._variables.update(variables)
+        await self._ask("environment", variables=dict(variables))
+
+    # ------------------------------------------------------------------ with secrets
+
+    async def exec_secure(
+        self,
+        command: str | Sequence[str],
+        *,
+        credentials: str | Iterable[str] | None = None,
+        timeout: float | None = None,
+        isolated: bool = True,
+        cwd: str = "",
+        stdin: str | bytes | None = None,
+    ) -> ExecResult:
+        """Run a declared tool with credentials that the kernel never sees.
+
+        Args:
+            command: a line, split without a shell, or a list; its first word is the tool.
+            credentials: names of vault entries; ``None`` means those that the tool is bound to.
+            timeout: seconds until it is ended; ``None`` means the tool's default.
+            isolated: whether it gets a sandbox of its own.
+            cwd: folder, relative to the workspace.
+            stdin: its input; ``None`` means an empty one.
+
+        Returns:
+            Its result; a non-zero exit code isn't raised.
+
+        Raises:
+            PolicyDenied: a rule, or a person, says no.
+            CommandTimeout: it was ended.
+            ExecError: another reason why it didn't run, or not to its end.
+        """
+        asked = _secure(command, credentials, timeout, isolated, cwd, stdin)
+        return secured(await self._ask("secure", stream=False, **asked))
+
+    async def stream_secure(
+        self,
+        command: str | Sequence[str],
+        *,
+        credentials: str | Iterable[str] | None = None,
+        timeout: float | None = None,
+        isolated: bool = True,
+        cwd: str = "",
+        stdin: str | bytes | None = None,
+    ) -> AsyncIterator[Output | ExecResult]:
+        """As :meth:`exec_secure`, with output as it comes; the last item is the result."""
+        asked = _secure(command, credentials, timeout, isolated, cwd, stdin)
+        code, question = _question("secure", {"stream": True, **asked})
+        async with self._cells.run(code, question, store_history=False) as cell:
+            while (message := await cell.next()) is not None:
+                if (output := output_from(message)) is not None:
+                    yield output
+        yield secured(value_of(cell.reply, "answer"))
+
+    async def call(self, service: str, operation: str, **parameters: Any) -> Any:
+        """Call an operation of the AWS API, by the sidecar.
+
+        Args:
+            service: as boto3 names it.
+            operation: likewise.
+            parameters: of the operation; files of the workspace as ``fileb://name``.
+
+        Returns:
+            The answer, without secrets.
+
+        Raises:
+            ExecError: it was refused, or failed.
+        """
+        return await self._ask("call", service=service, operation=operation, parameters=parameters)
+
+    # ------------------------------------------------------------------ inside
+
+    async def _ask(self, operation: str, /, **parameters: Any) -> Any:
+        """The value of an operation that the kernel does."""
+        code, question = _question(operation, parameters)
+        async with self._cells.run(code, question, store_history=False) as cell:
+            while await cell.next() is not None:
+                pass
+        return value_of(cell.reply, "answer")
+
+    def _workspace_files(self) -> Files:
+        if self._files is None:
+            raise SandboxError("the sandbox isn't running: use it as `async with` block")
+        return self._files
+
+    def _local(self, what: str) -> LocalKernel:
+        if not isinstance(self._kernel, LocalKernel):
+            raise SandboxError(f"{what} is on the machine of the server")
+        return self._kernel
+
+
+def _question(operation: str, parameters: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
+    """A cell that does nothing, for the audit's hash, and the expression that is evaluated."""
+    return f"# keyless.host: {operation}", {"answer": expression(operation, parameters)}
+
+
+def _secure(
+    command: str | Sequence[str],
+    credentials: str | Iterable[str] | None,
+    timeout: float | None,
+    isolated: bool,
+    cwd: str,
+    stdin: str | bytes | None,
+) -> dict[str, Any]:
+    words = split_words(command) if isinstance(command, str) else argument_list(command)
+    if not words:
+        raise InvalidRequest("the command is empty: its first word is the tool")
+    return {
+        "tool": words[0],
+        "argv": list(words[1:]),
+        "credentials": credentials
+        if credentials is None or isinstance(credentials, str)
+        else list(credentials),
+        "timeout": timeout,
+        "isolated": isolated,
+        "cwd": cwd,
+        "stdin": _encoded(stdin),
+    }
+
+
+def _encoded(data: str | bytes | None) -> str | None:
+    if data is None:
+        return None
+    return base64.b64encode(data.encode() if isinstance(data, str) else data).decode()
