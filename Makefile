@@ -8,17 +8,21 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 AWS_READY := .venv-aws/.ready
+FRAMEWORKS := .venv-frameworks
+UV := .venv-uv
 WORKERS ?= 2
 LARGE_MIB ?= 5120
 RESIGNED ?= 100000
 
-.PHONY: packages demo test lint attacks fuzz fuzz-frames stress bench docs lock clean setup
+.PHONY: packages demo test lint attacks fuzz fuzz-frames stress bench docs lock clean setup frameworks
 .DEFAULT_GOAL := help
 
 help:
 	@sed -n '2,5s/^# *//p' Makefile
 
 setup: $(READY) $(AWS_READY)
+
+frameworks: $(FRAMEWORKS)/.ready
 
 # A clear sentence instead of a traceback where Python's venv module can't make environments.
 define make_venv
@@ -46,6 +50,18 @@ $(AWS_READY): requirements/aws.lock
 	@.venv-aws/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/aws.lock
 	@touch $@
 
+$(UV)/.ready: requirements/uv.lock
+	$(call make_venv,$(UV))
+	@$(UV)/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/uv.lock
+	@touch $@
+
+# Agent frameworks, which tests/compat drives Keyless with.
+$(FRAMEWORKS)/.ready: requirements/frameworks.lock pyproject.toml $(UV)/.ready
+	$(call make_venv,$(FRAMEWORKS))
+	@$(UV)/bin/uv pip install --quiet --python $(FRAMEWORKS)/bin/python --link-mode copy --require-hashes --no-deps -r requirements/frameworks.lock
+	@$(UV)/bin/uv pip install --quiet --python $(FRAMEWORKS)/bin/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
 demo: setup
 	@$(BIN)/jupyter keyless demo --output build/demo
 
@@ -53,7 +69,7 @@ demo: setup
 packages:
 	@tests/system-packages
 
-test: setup packages
+test: setup packages frameworks
 	@mkdir -p build/coverage
 	$(BIN)/pytest -n $(WORKERS) --cov --cov-report=term --cov-report=html:build/coverage/html
 
@@ -94,9 +110,9 @@ docs: setup
 # Resolves requirements/*.in anew; needs the registry and writes no address of it.
 lock: setup
 	$(PYTHON) -m venv build/uv && build/uv/bin/pip install --quiet uv
-	for name in dev aws; do build/uv/bin/uv pip compile --quiet --universal --python-version 3.11 \
+	for name in dev aws frameworks uv; do build/uv/bin/uv pip compile --quiet --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --upgrade \
 	  requirements/$$name.in -o requirements/$$name.lock; done
 
 clean:
-	rm -rf build .venv .venv-aws
+	rm -rf build .venv .venv-aws .venv-frameworks .venv-uv

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +20,7 @@ from tests.support.policies import write_policy
 from keyless.localaws.server import LocalAws
 
 ROOT = Path(__file__).parents[2]
+KEYLESS = Path(sys.executable).with_name("jupyter-keyless")
 #: The AWS CLI of the repository's own environment, for kernels of other environments too.
 AWS_CLI = ROOT / ".venv-aws" / "bin" / "aws"
 
@@ -39,6 +43,16 @@ class World:
             "secret_access_key": self.aws.secret_access_key,
             "region": self.aws.region,
         }
+
+    def store_key(self) -> None:
+        """Put the key into the person's vault."""
+        subprocess.run(
+            [KEYLESS, "vault", "add", "aws", "--kind", "aws", "--from-stdin"],
+            input=json.dumps(self.fields()),
+            text=True,
+            check=True,
+            capture_output=True,
+        )
 
     def holds_key(self, text: str | bytes) -> bool:
         """Whether something holds the key, or its id."""

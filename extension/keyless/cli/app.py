@@ -20,6 +20,7 @@ _COMMANDS = {
     "audit": "show, verify: what notebooks did with them",
     "scrub": "find secrets in notebooks, and take them out",
     "run": "execute a notebook headless; fails where a cell does",
+    "mcp": "a kernel without secrets as tools for a model, on stdin and stdout",
     "demo": "an AI's notebook deploys a Lambda to a local AWS with a key that it never sees",
 }
 

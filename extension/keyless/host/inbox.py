@@ -23,10 +23,12 @@ class Request:
     """One request's messages; ends when the reply has come and the kernel is idle again.
 
     Attributes:
+        name: its message id.
         truncated: output was dropped.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self.name = name
         self.truncated = False
         self._queue: asyncio.Queue[Message | Exception] = asyncio.Queue()
         self._room = MAX_OUTPUT
@@ -87,12 +89,12 @@ class Inbox:
         """
         if self._ended is not None:
             raise SandboxDied(str(self._ended))
-        request = self._waiting[request_id] = Request()
+        request = self._waiting[request_id] = Request(request_id)
         return request
 
-    def close(self, request_id: str) -> None:
+    def close(self, request: Request) -> None:
         """Nobody waits for it any more."""
-        self._waiting.pop(request_id, None)
+        self._waiting.pop(request.name, None)
 
     def deliver(self, message: Message) -> None:
         """A message came; one that nobody waits for is dropped."""

@@ -7,14 +7,14 @@ sidecar, and its supervisor ends all of them when this process ends, however it 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from jupyter_client.manager import AsyncKernelManager
 
 from keyless.host.errors import SandboxDied, SandboxError
+from keyless.host.finishing import finish
 from keyless.host.inbox import Inbox, Request
 
 __all__ = ["Kernel", "LocalKernel"]
@@ -29,10 +29,11 @@ class Kernel(Protocol):
     async def start(self) -> None:
         """Start it and wait until it answers; on failure nothing is left."""
 
-    def execute(
-        self, code: str, expressions: Mapping[str, str], *, store_history: bool
-    ) -> contextlib.AbstractAsyncContextManager[Request]:
-        """Send a cell, with expressions to evaluate after it."""
+    def send(self, code: str, expressions: Mapping[str, str], *, store_history: bool) -> Request:
+        """Send a cell, with expressions to evaluate after it; :meth:`forget` gives it back."""
+
+    def forget(self, request: Request) -> None:
+        """Nobody waits for it any more."""
 
     async def interrupt(self) -> None:
         """Raise KeyboardInterrupt in the cell that runs."""
@@ -113,7 +114,7 @@ class LocalKernel:
             self._client.start_channels(stdin=False, hb=False)
             await self._client.wait_for_ready(timeout=self._timeout)
         except BaseException as error:
-            await self.stop()
+            await finish(self.stop())
             if isinstance(error, RuntimeError):
                 raise SandboxError(f"the kernel doesn't start: {error}") from error
             raise
@@ -143,11 +144,8 @@ class LocalKernel:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    @contextlib.asynccontextmanager
-    async def execute(
-        self, code: str, expressions: Mapping[str, str], *, store_history: bool
-    ) -> AsyncIterator[Request]:
-        """As :meth:`Kernel.execute`.
+    def send(self, code: str, expressions: Mapping[str, str], *, store_history: bool) -> Request:
+        """As :meth:`Kernel.send`.
 
         Raises:
             SandboxDied: the kernel has ended.
@@ -163,12 +161,11 @@ class LocalKernel:
             allow_stdin=False,
             stop_on_error=False,
         )
-        # No await since it was sent, so no answer can have been missed.
-        request = self._inbox.open(sent)
-        try:
-            yield request
-        finally:
-            self._inbox.close(sent)
+        return self._inbox.open(sent)
+
+    def forget(self, request: Request) -> None:
+        """As :meth:`Kernel.forget`."""
+        self._inbox.close(request)
 
     async def interrupt(self) -> None:
         """As :meth:`Kernel.interrupt`."""

@@ -6,20 +6,20 @@ The server has the sidecar, the vault and the policy; here is only what any clie
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import struct
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 from jupyter_client.jsonutil import json_default
 from jupyter_client.session import Session
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
-from tornado.websocket import WebSocketClientConnection, websocket_connect
+from tornado.websocket import WebSocketClientConnection, WebSocketClosedError, websocket_connect
 
 from keyless.host.errors import SandboxDied, SandboxError
+from keyless.host.finishing import finish
 from keyless.host.inbox import Inbox, Request
 from keyless.host.outputs import mapping
 
@@ -70,10 +70,10 @@ class RemoteKernel:
             async with asyncio.timeout(self._timeout):
                 await self._answers()
         except TimeoutError:
-            await self.stop()
+            await finish(self.stop())
             raise SandboxError(f"the kernel didn't answer in {self._timeout:g} seconds") from None
         except BaseException:
-            await self.stop()
+            await finish(self.stop())
             raise
 
     async def _connect(self) -> None:
@@ -95,9 +95,12 @@ class RemoteKernel:
         self._reader = asyncio.create_task(self._read(self._socket))
 
     async def _answers(self) -> None:
-        async with self.execute("", {}, store_history=False) as request:
+        request = self.send("", {}, store_history=False)
+        try:
             while await request.next() is not None:
                 pass
+        finally:
+            self.forget(request)
 
     async def _read(self, socket: WebSocketClientConnection) -> None:
         while (data := await socket.read_message()) is not None:
@@ -110,11 +113,8 @@ class RemoteKernel:
                 self._inbox.fail("the kernel has ended; restart() starts it anew")
         self._inbox.fail("the connection with the server has ended")
 
-    @contextlib.asynccontextmanager
-    async def execute(
-        self, code: str, expressions: Mapping[str, str], *, store_history: bool
-    ) -> AsyncIterator[Request]:
-        """As :meth:`~keyless.host.kernel.Kernel.execute`.
+    def send(self, code: str, expressions: Mapping[str, str], *, store_history: bool) -> Request:
+        """As :meth:`~keyless.host.kernel.Kernel.send`.
 
         Raises:
             SandboxDied: the kernel, or the connection with it, has ended.
@@ -130,14 +130,20 @@ class RemoteKernel:
             "stop_on_error": False,
         }
         message = self._session.msg("execute_request", content)
-        name = message["header"]["msg_id"]
-        request = self._inbox.open(name)
+        request = self._inbox.open(message["header"]["msg_id"])
+        text = json.dumps({**message, "channel": "shell", "buffers": []}, default=json_default)
         try:
-            text = json.dumps({**message, "channel": "shell", "buffers": []}, default=json_default)
-            await self._socket.write_message(text)
-            yield request
-        finally:
-            self._inbox.close(name)
+            written = asyncio.ensure_future(self._socket.write_message(text))
+        except WebSocketClosedError as error:
+            self.forget(request)
+            raise SandboxDied("the connection with the server has ended") from error
+        # Where the connection breaks while it is written, the reader says so to all.
+        written.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return request
+
+    def forget(self, request: Request) -> None:
+        """As :meth:`~keyless.host.kernel.Kernel.forget`."""
+        self._inbox.close(request)
 
     async def interrupt(self) -> None:
         """As :meth:`~keyless.host.kernel.Kernel.interrupt`."""

@@ -10,10 +10,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import contextlib
-import logging
 import os
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +22,7 @@ from keyless.host.answers import Completed, completed, expression, secured, valu
 from keyless.host.cells import Cells
 from keyless.host.errors import SandboxError
 from keyless.host.files import CellFiles, Files, ListedFile, LocalFiles
+from keyless.host.finishing import finish
 from keyless.host.kernel import Kernel, LocalKernel
 from keyless.host.outputs import CellResult, Output, mapping, output_from
 from keyless.host.remote import RemoteKernel
@@ -34,7 +33,6 @@ from keyless.protocol.errors import InvalidRequest
 
 __all__ = ["SecureSandbox"]
 
-_LOG = logging.getLogger(__name__)
 #: Bytes that :meth:`SecureSandbox.read_file` gives at most, unless the caller says else.
 _MAX_FILE = 64 * 1024 * 1024
 
@@ -130,22 +128,12 @@ class SecureSandbox:
 
     async def close(self) -> None:
         """End it with all that belongs to it; cancelling doesn't stop that.  Idempotent."""
-        ending = asyncio.ensure_future(self._close())
-        cancelled: asyncio.CancelledError | None = None
-        while not ending.done():
-            try:
-                await asyncio.shield(ending)
-            except asyncio.CancelledError as error:
-                cancelled = error
-        if cancelled is not None:
-            if (problem := ending.exception()) is not None:
-                _LOG.error("a sandbox did not end well: %s", problem)
-            raise cancelled
-        ending.result()
+        await finish(self._close())
 
     async def _close(self) -> None:
         self._files = None
         try:
+            await self._cells.close()
             await self._stack.aclose()
         finally:
             await self._kernel.stop()
@@ -327,7 +315,7 @@ class SecureSandbox:
                     yield output
         yield secured(value_of(cell.reply, "answer"))
 
-    async def call(self, service: str, operation: str, **parameters: Any) -> Any:
+    async def call(self, service: str, operation: str, /, **parameters: Any) -> Any:
         """Call an operation of the AWS API, by the sidecar.
 
         Args:

@@ -178,7 +178,7 @@ class SecureSandboxSync:
         """As :meth:`SecureSandbox.stream_secure`."""
         return self._iterate(self._running.stream_secure(command, **options))
 
-    def call(self, service: str, operation: str, **parameters: Any) -> Any:
+    def call(self, service: str, operation: str, /, **parameters: Any) -> Any:
         """As :meth:`SecureSandbox.call`."""
         return self._do(self._running.call(service, operation, **parameters))
 
