@@ -60,6 +60,8 @@ $(FRAMEWORKS)/.ready: requirements/frameworks.lock pyproject.toml $(UV)/.ready
 	$(call make_venv,$(FRAMEWORKS))
 	@$(UV)/bin/uv pip install --quiet --python $(FRAMEWORKS)/bin/python --link-mode copy --require-hashes --no-deps -r requirements/frameworks.lock
 	@$(UV)/bin/uv pip install --quiet --python $(FRAMEWORKS)/bin/python --no-deps --no-build-isolation --editable .
+	@# Kernels see it read-only: without this each one would compile its modules anew.
+	@$(FRAMEWORKS)/bin/python -c 'import ipykernel.ipkernel, ipykernel.kernelapp, IPython.core.completer'
 	@touch $@
 
 demo: setup

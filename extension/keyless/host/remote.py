@@ -10,11 +10,10 @@ import json
 import struct
 import uuid
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from jupyter_client.jsonutil import json_default
-from jupyter_client.session import Session
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
 from tornado.websocket import WebSocketClientConnection, WebSocketClosedError, websocket_connect
 
@@ -51,7 +50,7 @@ class RemoteKernel:
         self._headers = {"Authorization": f"token {token}"} if token else {}
         self._name = kernel_name
         self._timeout = start_timeout
-        self._session = Session(key=b"")
+        self._session = uuid.uuid4().hex
         self._socket: WebSocketClientConnection | None = None
         self._reader: asyncio.Task[None] | None = None
         self._inbox = Inbox()
@@ -81,7 +80,7 @@ class RemoteKernel:
         try:
             self._socket = await websocket_connect(
                 HTTPRequest(
-                    f"{url}?session_id={uuid.uuid4().hex}",
+                    f"{url}?session_id={self._session}",
                     headers=self._headers,
                     request_timeout=_REQUEST_TIMEOUT,
                     follow_redirects=False,
@@ -129,9 +128,24 @@ class RemoteKernel:
             "allow_stdin": False,
             "stop_on_error": False,
         }
-        message = self._session.msg("execute_request", content)
-        request = self._inbox.open(message["header"]["msg_id"])
-        text = json.dumps({**message, "channel": "shell", "buffers": []}, default=json_default)
+        name = uuid.uuid4().hex
+        message = {
+            "header": {
+                "msg_id": name,
+                "msg_type": "execute_request",
+                "session": self._session,
+                "username": "keyless",
+                "version": "5.3",
+                "date": datetime.now(UTC).isoformat(),
+            },
+            "parent_header": {},
+            "metadata": {},
+            "content": content,
+            "channel": "shell",
+            "buffers": [],
+        }
+        text = json.dumps(message)
+        request = self._inbox.open(name)
         try:
             written = asyncio.ensure_future(self._socket.write_message(text))
         except WebSocketClosedError as error:

@@ -87,10 +87,15 @@ def secure_exec(
 
 
 def print_live(stream: Literal["stdout", "stderr"], text: str) -> None:
-    """Show a piece of output at once."""
+    """Show a piece of output at once, but half a line with its rest if that comes soon.
+
+    The kernel shows what is written within 0.2 s; agents join outputs by line breaks, which would
+    cut words.
+    """
     target = sys.stdout if stream == "stdout" else sys.stderr
     target.write(text)
-    target.flush()
+    if text.endswith(("\n", "\r")):
+        target.flush()
 
 
 def current_folder() -> str:
