@@ -1,6 +1,7 @@
 """Keyless for programs that drive agents: :class:`SecureSandbox`, and its synchronous face."""
 
 from keyless.host.answers import Completed
+from keyless.host.authority import Act, Question
 from keyless.host.errors import (
     CellTimeout,
     NeedsSidecarMachine,
@@ -14,12 +15,14 @@ from keyless.host.sandbox import SecureSandbox
 from keyless.host.sync import SecureSandboxSync
 
 __all__ = [
+    "Act",
     "CellResult",
     "CellTimeout",
     "Completed",
     "ListedFile",
     "NeedsSidecarMachine",
     "Output",
+    "Question",
     "SandboxDied",
     "SandboxError",
     "SandboxFileError",

@@ -26,6 +26,10 @@ _LOOK = 0.5
 class Kernel(Protocol):
     """What :class:`~keyless.host.SecureSandbox` needs of a kernel."""
 
+    @property
+    def kernel_id(self) -> str:
+        """Its id."""
+
     async def start(self) -> None:
         """Start it and wait until it answers; on failure nothing is left."""
 

@@ -54,7 +54,12 @@ class RemoteKernel:
         self._socket: WebSocketClientConnection | None = None
         self._reader: asyncio.Task[None] | None = None
         self._inbox = Inbox()
-        self.kernel_id = ""
+        self._id = ""
+
+    @property
+    def kernel_id(self) -> str:
+        """The server's id of it; empty while there is none."""
+        return self._id
 
     async def start(self) -> None:
         """As :meth:`~keyless.host.kernel.Kernel.start`.
@@ -64,7 +69,7 @@ class RemoteKernel:
         """
         try:
             made = await self._rest("POST", "api/kernels", {"name": self._name})
-            self.kernel_id = str(mapping(made).get("id", ""))
+            self._id = str(mapping(made).get("id", ""))
             await self._connect()
             async with asyncio.timeout(self._timeout):
                 await self._answers()
@@ -76,7 +81,7 @@ class RemoteKernel:
             raise
 
     async def _connect(self) -> None:
-        url = f"ws{self._url.removeprefix('http')}api/kernels/{self.kernel_id}/channels"
+        url = f"ws{self._url.removeprefix('http')}api/kernels/{self._id}/channels"
         try:
             self._socket = await websocket_connect(
                 HTTPRequest(
@@ -161,12 +166,12 @@ class RemoteKernel:
 
     async def interrupt(self) -> None:
         """As :meth:`~keyless.host.kernel.Kernel.interrupt`."""
-        await self._rest("POST", f"api/kernels/{self.kernel_id}/interrupt")
+        await self._rest("POST", f"api/kernels/{self._id}/interrupt")
 
     async def restart(self) -> None:
         """As :meth:`~keyless.host.kernel.Kernel.restart`."""
         await self._disconnect("the kernel was restarted")
-        await self._rest("POST", f"api/kernels/{self.kernel_id}/restart")
+        await self._rest("POST", f"api/kernels/{self._id}/restart")
         await self._connect()
         async with asyncio.timeout(self._timeout):
             await self._answers()
@@ -178,7 +183,7 @@ class RemoteKernel:
             SandboxError: the server doesn't end the kernel.
         """
         await self._disconnect("the sandbox has ended")
-        name, self.kernel_id = self.kernel_id, ""
+        name, self._id = self._id, ""
         if name:
             await self._rest("DELETE", f"api/kernels/{name}")
 

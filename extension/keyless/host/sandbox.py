@@ -10,34 +10,29 @@
 
 from __future__ import annotations
 
-import base64
-import contextlib
 import os
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
-from keyless.host.answers import Completed, completed, expression, secured, value_of
-from keyless.host.cells import Cells
-from keyless.host.errors import SandboxError
-from keyless.host.files import CellFiles, Files, ListedFile, LocalFiles
-from keyless.host.finishing import finish
-from keyless.host.kernel import Kernel, LocalKernel
-from keyless.host.outputs import CellResult, Output, mapping, output_from
+from keyless.host.answers import secured, value_of
+from keyless.host.authority import Authority, OnApproval, Question
+from keyless.host.bare import BareSandbox, encoded, question
+from keyless.host.errors import NeedsSidecarMachine
+from keyless.host.kernel import LocalKernel
+from keyless.host.outputs import Output, output_from
 from keyless.host.remote import RemoteKernel
 from keyless.magics.checks import argument_list
 from keyless.magics.results import ExecResult
-from keyless.magics.words import split_words
 from keyless.protocol.errors import InvalidRequest
+from keyless.protocol.words import split_words
 
 __all__ = ["SecureSandbox"]
 
-#: Bytes that :meth:`SecureSandbox.read_file` gives at most, unless the caller says else.
-_MAX_FILE = 64 * 1024 * 1024
+#: Tools that a kind of credential is bound to where the caller names none.
+_TOOLS = {"aws": ("aws", "sdk"), "postgres": ("psql",)}
 
 
-class SecureSandbox:
+class SecureSandbox(BareSandbox):
     """A Keyless kernel, for programs that drive agents.
 
     An asynchronous context manager; :class:`~keyless.host.SecureSandboxSync` is the same for
@@ -50,8 +45,10 @@ class SecureSandbox:
             tools, …), beside those of the person's vault.
         config: settings on top of the person's configuration: section → setting → value.
         passphrase: opens a vault that is locked by one.
+        on_approval: called with a :class:`~keyless.host.Question` each time that the policy asks;
+            says yes by returning ``True``, itself or by an awaitable.
         server_url: a Jupyter server that starts the kernel instead of this process; workspace,
-            credentials and configuration are that server's then.
+            credentials, configuration and approvals are that server's then.
         token: of that server.
         kernel_name: kernelspec.
         start_timeout: seconds until the kernel must answer.
@@ -67,37 +64,34 @@ class SecureSandbox:
         credentials: Iterable[Mapping[str, Any]] = (),
         config: Mapping[str, Mapping[str, Any]] | None = None,
         passphrase: str | None = None,
+        on_approval: OnApproval | None = None,
         server_url: str = "",
         token: str = "",
         kernel_name: str = "keyless",
         start_timeout: float = 60.0,
     ) -> None:
-        kernel: Kernel
+        self._authority: Authority | None = None
         if server_url:
-            if workspace or tuple(credentials) or config or passphrase:
-                raise SandboxError(
-                    "workspace, credentials, config and passphrase of a remote sandbox are those "
-                    "of the server that runs it"
+            if workspace or tuple(credentials) or config or passphrase or on_approval:
+                raise NeedsSidecarMachine(
+                    "workspace, credentials, config, passphrase and approvals of a remote sandbox "
+                    "are those of the server that runs it"
                 )
-            kernel = RemoteKernel(
+            remote = RemoteKernel(
                 server_url, token, kernel_name=kernel_name, start_timeout=start_timeout
             )
-        else:
-            kernel = LocalKernel(
-                kernel_name=kernel_name,
-                workspace=os.fspath(workspace) if workspace else "",
-                credentials=credentials,
-                config=config or {},
-                passphrase=passphrase,
-                start_timeout=start_timeout,
-            )
-        self._kernel = kernel
-        self._cells = Cells(kernel)
-        self._files: Files | None = None
-        self._variables: dict[str, str] = {}
-        self._stack = contextlib.AsyncExitStack()
-
-    # ------------------------------------------------------------------ life
+            super().__init__(remote)
+            return
+        local = LocalKernel(
+            kernel_name=kernel_name,
+            workspace=os.fspath(workspace) if workspace else "",
+            credentials=credentials,
+            config=config or {},
+            passphrase=passphrase,
+            start_timeout=start_timeout,
+        )
+        super().__init__(local)
+        self._authority = Authority(lambda: local.control_folder, on_approval)
 
     async def __aenter__(self) -> Self:
         """Start it.
@@ -105,165 +99,24 @@ class SecureSandbox:
         Raises:
             SandboxError: it doesn't start; nothing is left.
         """
-        await self._kernel.start()
-        try:
-            if isinstance(self._kernel, LocalKernel):
-                files = LocalFiles(self._kernel.workspace, self._kernel.level)
-                self._stack.callback(files.close)
-                self._files = files
-            else:
-                self._files = CellFiles(self._ask)
-        except BaseException:
-            await self.close()
-            raise
+        await super().__aenter__()
+        if self._authority is not None:
+            try:
+                await self._authority.start()
+            except BaseException:
+                await self.close()
+                raise
+            self._stack.push_async_callback(self._authority.close)
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """End it with all that belongs to it; cancelling doesn't stop that.  Idempotent."""
-        await finish(self._close())
-
-    async def _close(self) -> None:
-        self._files = None
-        try:
-            await self._cells.close()
-            await self._stack.aclose()
-        finally:
-            await self._kernel.stop()
-
     async def restart(self) -> None:
-        """A new kernel in the same workspace: variables are gone, files and settings stay."""
-        await self._cells.restart()
-        if self._variables:
-            await self._ask("environment", variables=self._variables)
+        """A new kernel and sidecar in the same workspace: variables are gone; files, settings and
+        registered credentials stay."""
+        await super().restart()
+        if self._authority is not None:
+            await self._authority.start()
 
-    @property
-    def kernel_id(self) -> str:
-        """The kernel's id."""
-        return self._kernel.kernel_id
-
-    @property
-    def workspace(self) -> Path:
-        """The workspace's folder on this machine.
-
-        Raises:
-            SandboxError: it is on another one.
-        """
-        return self._local("the workspace's folder").workspace
-
-    # ------------------------------------------------------------------ without secrets
-
-    async def run_cell(self, code: str, *, timeout: float | None = None) -> CellResult:
-        """Run a cell and wait for its end.
-
-        Args:
-            code: Python, with magics.
-            timeout: seconds.
-
-        Returns:
-            What it gave; an exception in the cell is in it, and isn't raised.
-
-        Raises:
-            CellTimeout: it was interrupted.
-            SandboxDied: the kernel has ended.
-        """
-        outputs: list[Output] = []
-        async with self._cells.run(code, timeout=timeout) as cell:
-            while (message := await cell.next()) is not None:
-                if (output := output_from(message)) is not None:
-                    outputs.append(output)
-        count = mapping(cell.reply["content"]).get("execution_count") if cell.reply else 0
-        number = count if isinstance(count, int) else 0
-        return CellResult.of(outputs, number, truncated=cell.request.truncated)
-
-    async def stream_cell(
-        self, code: str, *, timeout: float | None = None
-    ) -> AsyncIterator[Output]:
-        """As :meth:`run_cell`, with outputs as they come.  Leaving the loop ends the cell
-        when the iterator is closed (``contextlib.aclosing``)."""
-        async with self._cells.run(code, timeout=timeout) as cell:
-            while (message := await cell.next()) is not None:
-                if (output := output_from(message)) is not None:
-                    yield output
-
-    async def exec(
-        self,
-        command: str | Sequence[str],
-        *,
-        timeout: float | None = None,
-        cwd: str = "",
-        stdin: str | bytes | None = None,
-        env: Mapping[str, str] | None = None,
-    ) -> Completed:
-        """Run a command in the sandbox, which holds no secrets.
-
-        Args:
-            command: a line for ``sh``, or a list that is taken as it is.
-            timeout: seconds until it is ended.
-            cwd: folder, relative to the workspace; empty means where the kernel is.
-            stdin: its input; ``None`` means an empty one.
-            env: variables on top of the kernel's.
-
-        Raises:
-            CommandTimeout: it was ended; ``result`` holds what it gave.
-            SandboxError: there is no such program or folder.
-        """
-        value = await self._ask(
-            "run",
-            command=command if isinstance(command, str) else list(argument_list(command)),
-            cwd=cwd,
-            timeout=timeout,
-            stdin=_encoded(stdin),
-            environment=dict(env or {}),
-        )
-        return completed(value)
-
-    async def write_file(self, path: str, content: str | bytes | Path) -> None:
-        """Put a whole file into the workspace, or nothing.
-
-        Args:
-            path: relative to the workspace; folders on the way are made.
-            content: text, bytes, or a file on this machine.
-
-        Raises:
-            SandboxFileError: the path leads outside or through a link, or isn't a plain file.
-        """
-        data = content.encode() if isinstance(content, str) else content
-        await self._workspace_files().write(path, data)
-
-    async def read_file(self, path: str, *, max_size: int = _MAX_FILE) -> bytes:
-        """A whole file of the workspace.
-
-        Args:
-            path: relative to the workspace.
-            max_size: bytes that it may have.
-
-        Raises:
-            SandboxFileError: it is missing, too large, no plain file, or reached through a link.
-        """
-        return await self._workspace_files().read(path, max_size)
-
-    async def list_files(self, path: str = "") -> list[ListedFile]:
-        """A folder of the workspace, by name.
-
-        Raises:
-            SandboxFileError: there is no such folder.
-        """
-        return await self._workspace_files().listing(path)
-
-    async def set_env_vars(self, variables: Mapping[str, str]) -> None:
-        """Set variables of the kernel, for cells and plain commands; no place for secrets."""
-        self._variables.update(variables)
-        await self._ask("environment", variables=dict(variables))
-
-    # ------------------------------------------------------------------ with secrets
+    # ------------------------------------------------------------------ commands
 
     async def exec_secure(
         self,
@@ -276,6 +129,9 @@ class SecureSandbox:
         stdin: str | bytes | None = None,
     ) -> ExecResult:
         """Run a declared tool with credentials that the kernel never sees.
+
+        On this machine the sidecar is asked directly, so a cell that runs doesn't matter, and the
+        result is the sidecar's word.  Elsewhere the kernel asks for it, like a cell.
 
         Args:
             command: a line, split without a shell, or a list; its first word is the tool.
@@ -293,8 +149,18 @@ class SecureSandbox:
             CommandTimeout: it was ended.
             ExecError: another reason why it didn't run, or not to its end.
         """
-        asked = _secure(command, credentials, timeout, isolated, cwd, stdin)
-        return secured(await self._ask("secure", stream=False, **asked))
+        names = _names(credentials)
+        if self._authority is None:
+            asked = _asked(command, names, timeout, isolated, cwd, stdin)
+            return secured(await self._ask("secure", stream=False, **asked))
+        return await self._authority.run(
+            command if isinstance(command, str) else argument_list(command),
+            credentials=names,
+            timeout=timeout,
+            isolated=isolated,
+            cwd=cwd,
+            stdin=stdin,
+        )
 
     async def stream_secure(
         self,
@@ -306,10 +172,13 @@ class SecureSandbox:
         cwd: str = "",
         stdin: str | bytes | None = None,
     ) -> AsyncIterator[Output | ExecResult]:
-        """As :meth:`exec_secure`, with output as it comes; the last item is the result."""
-        asked = _secure(command, credentials, timeout, isolated, cwd, stdin)
-        code, question = _question("secure", {"stream": True, **asked})
-        async with self._cells.run(code, question, store_history=False) as cell:
+        """As :meth:`exec_secure`, with output as it comes; the last item is the result.
+
+        It runs as a cell does, so it waits for its turn, and the kernel passes on what comes.
+        """
+        asked = _asked(command, _names(credentials), timeout, isolated, cwd, stdin)
+        code, expressions = question("secure", {"stream": True, **asked})
+        async with self._cells.run(code, expressions, store_history=False) as cell:
             while (message := await cell.next()) is not None:
                 if (output := output_from(message)) is not None:
                     yield output
@@ -331,57 +200,108 @@ class SecureSandbox:
         """
         return await self._ask("call", service=service, operation=operation, parameters=parameters)
 
-    # ------------------------------------------------------------------ inside
+    # ------------------------------------------------------------------ the person's
 
-    async def _ask(self, operation: str, /, **parameters: Any) -> Any:
-        """The value of an operation that the kernel does."""
-        code, question = _question(operation, parameters)
-        async with self._cells.run(code, question, store_history=False) as cell:
-            while await cell.next() is not None:
-                pass
-        return value_of(cell.reply, "answer")
+    async def register_platform_credentials(
+        self,
+        name: str,
+        fields: Mapping[str, str],
+        *,
+        kind: str = "",
+        tools: Iterable[str] | None = None,
+        delivery: str = "",
+        hosts: Iterable[str] = (),
+        paths: Iterable[str] = (),
+        places: Iterable[str] = (),
+        file: str = "",
+    ) -> None:
+        """Give the sidecar a credential, for this sandbox only; it stays in memory.
 
-    def _workspace_files(self) -> Files:
-        if self._files is None:
-            raise SandboxError("the sandbox isn't running: use it as `async with` block")
-        return self._files
+        Args:
+            name: of the vault entry.
+            fields: such as ``access_key_id``, ``secret_access_key``, ``region``.
+            kind: of credential; the name, where that is a kind (``aws``, ``token``, …).
+            tools: that may use it; for ``aws`` and ``postgres`` their own by default.
+            delivery: how a tool gets it; empty means the kind's default.
+            hosts: that a token may be sent to.
+            paths: likewise.
+            places: in a request where it may stand.
+            file: path below the tool's HOME, for delivery ``file``.
 
-    def _local(self, what: str) -> LocalKernel:
-        if not isinstance(self._kernel, LocalKernel):
-            raise SandboxError(f"{what} is on the machine of the server")
-        return self._kernel
+        Raises:
+            InvalidRequest: no tool is named, or the entry makes no sense.
+            NeedsSidecarMachine: the sandbox is on a server elsewhere.
+        """
+        kind = kind or name
+        bound = _TOOLS.get(kind, ()) if tools is None else tuple(tools)
+        if not bound:
+            raise InvalidRequest(f"name the tools that may use {name!r}: tools=[...]")
+        await self._person("register_platform_credentials").register(
+            name,
+            kind=kind,
+            fields=dict(fields),
+            tools=list(bound),
+            delivery=delivery,
+            hosts=list(hosts),
+            paths=list(paths),
+            places=list(places),
+            file=file,
+        )
+
+    async def pending(self) -> list[Question]:
+        """Questions that wait for a person, oldest first."""
+        return await self._person("pending").pending()
+
+    async def approve(self, question: str, *, minutes: float | None = None) -> None:
+        """Say yes to a question.
+
+        Args:
+            question: its id.
+            minutes: for how long the same acts are allowed too; ``None``: this once.
+        """
+        await self._person("approve").approve(question, minutes)
+
+    async def deny(self, question: str, *, reason: str = "") -> None:
+        """Say no to a question; the cell is told the reason."""
+        await self._person("deny").deny(question, reason)
+
+    async def audit(self, *, limit: int = 1000) -> list[dict[str, Any]]:
+        """The last records of this sandbox, oldest first, at most 1000."""
+        return await self._person("audit").audit(limit)
+
+    def _person(self, what: str) -> Authority:
+        if self._authority is None:
+            raise NeedsSidecarMachine(
+                f"{what} needs the sidecar's control socket, which is on the machine of the server "
+                "that runs the kernel"
+            )
+        return self._authority
 
 
-def _question(operation: str, parameters: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
-    """A cell that does nothing, for the audit's hash, and the expression that is evaluated."""
-    return f"# keyless.host: {operation}", {"answer": expression(operation, parameters)}
-
-
-def _secure(
+def _asked(
     command: str | Sequence[str],
-    credentials: str | Iterable[str] | None,
+    credentials: list[str] | None,
     timeout: float | None,
     isolated: bool,
     cwd: str,
     stdin: str | bytes | None,
 ) -> dict[str, Any]:
+    """The parameters of a command that the kernel asks for."""
     words = split_words(command) if isinstance(command, str) else argument_list(command)
     if not words:
         raise InvalidRequest("the command is empty: its first word is the tool")
     return {
         "tool": words[0],
         "argv": list(words[1:]),
-        "credentials": credentials
-        if credentials is None or isinstance(credentials, str)
-        else list(credentials),
+        "credentials": credentials,
         "timeout": timeout,
         "isolated": isolated,
         "cwd": cwd,
-        "stdin": _encoded(stdin),
+        "stdin": encoded(stdin),
     }
 
 
-def _encoded(data: str | bytes | None) -> str | None:
-    if data is None:
-        return None
-    return base64.b64encode(data.encode() if isinstance(data, str) else data).decode()
+def _names(credentials: str | Iterable[str] | None) -> list[str] | None:
+    if isinstance(credentials, str):
+        return [name.strip() for name in credentials.split(",") if name.strip()]
+    return None if credentials is None else list(credentials)

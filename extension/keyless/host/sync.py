@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from keyless.host.answers import Completed
+from keyless.host.authority import Question
 from keyless.host.files import ListedFile
 from keyless.host.outputs import CellResult, Output
 from keyless.host.sandbox import SecureSandbox
@@ -181,6 +182,28 @@ class SecureSandboxSync:
     def call(self, service: str, operation: str, /, **parameters: Any) -> Any:
         """As :meth:`SecureSandbox.call`."""
         return self._do(self._running.call(service, operation, **parameters))
+
+    def register_platform_credentials(
+        self, name: str, fields: Mapping[str, str], **options: Any
+    ) -> None:
+        """As :meth:`SecureSandbox.register_platform_credentials`."""
+        self._do(self._running.register_platform_credentials(name, fields, **options))
+
+    def pending(self) -> list[Question]:
+        """As :meth:`SecureSandbox.pending`."""
+        return self._do(self._running.pending())
+
+    def approve(self, question: str, *, minutes: float | None = None) -> None:
+        """As :meth:`SecureSandbox.approve`."""
+        self._do(self._running.approve(question, minutes=minutes))
+
+    def deny(self, question: str, *, reason: str = "") -> None:
+        """As :meth:`SecureSandbox.deny`."""
+        self._do(self._running.deny(question, reason=reason))
+
+    def audit(self, *, limit: int = 1000) -> list[dict[str, Any]]:
+        """As :meth:`SecureSandbox.audit`."""
+        return self._do(self._running.audit(limit=limit))
 
 
 async def _finish(loop: asyncio.AbstractEventLoop) -> None:
