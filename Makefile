@@ -99,6 +99,7 @@ fuzz-frames: setup
 stress: setup
 	@$(BIN)/python tests/stress/footprint.py
 	@$(BIN)/python tests/stress/crowd.py
+	@$(BIN)/python tests/stress/many_sandboxes.py
 	@$(BIN)/python tests/stress/kills.py
 	@$(BIN)/python tests/stress/restarts.py
 	@$(BIN)/python tests/stress/large_bodies.py --size $(LARGE_MIB)

@@ -190,10 +190,11 @@ class SecureSandbox(BareSandbox):
         Args:
             service: as boto3 names it.
             operation: likewise.
-            parameters: of the operation; files of the workspace as ``fileb://name``.
+            parameters: of the operation, files of the workspace as ``fileb://name``; and the
+                options of :func:`keyless.secure_call`, such as ``paginate``, ``query``, ``save``.
 
         Returns:
-            The answer, without secrets.
+            The answer without secrets, or what ``query`` selected, as JSON values.
 
         Raises:
             ExecError: it was refused, or failed.

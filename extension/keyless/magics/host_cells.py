@@ -14,6 +14,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -56,13 +57,12 @@ def answer(operation: str, parameters: str) -> Answer:
     try:
         return Answer({"value": _OPERATIONS[operation](**json.loads(parameters))})
     except ExecError as error:
-        value = error.result
         return Answer(
             {
                 "error": type(error).__name__,
                 "message": str(error),
                 "record_id": error.record_id,
-                "value": _plain(value) if isinstance(value, ExecResult) else value,
+                "value": _shown(error.result),
             }
         )
     except OSError as error:
@@ -86,9 +86,25 @@ def _secure(
 
 
 def _call(service: str, operation: str, parameters: dict[str, Any]) -> Any:
-    from keyless import secure_call  # type: ignore[attr-defined, unused-ignore]
+    from keyless.magics.call_function import secure_call
 
-    return json.loads(json.dumps(dict(secure_call(service, operation, **parameters)), default=str))
+    result = secure_call(service, operation, **parameters)
+    answer = result.selected if result.queried else dict(result)
+    return json.loads(json.dumps(answer, default=_as_text))
+
+
+def _as_text(value: object) -> str:
+    """What JSON has no form for: times in ISO 8601, bytes in base64."""
+    if isinstance(value, bytes | bytearray):
+        return base64.b64encode(value).decode()
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def _shown(result: object) -> dict[str, Any] | None:
+    """The result that an error carries, where the host has a form for it."""
+    if isinstance(result, ExecResult):
+        return _plain(result)
+    return result if type(result) is dict else None
 
 
 def _plain(result: ExecResult) -> dict[str, Any]:
