@@ -26,7 +26,7 @@ from tests.support.frameworks import (
 from tests.support.host_api import World, world
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 
-from keyless.host import SecureSandbox
+from keyless.host import NeedsSidecarMachine, SecureSandbox
 
 
 @pytest.fixture(scope="module")
@@ -151,5 +151,7 @@ async def test_the_host_api_on_a_server_elsewhere(here: World, server: str) -> N
         assert [f.name for f in await sandbox.list_files("a")] == ["b.txt"]
         done = await sandbox.exec_secure("aws sts get-caller-identity")
         assert done.json()["Arn"] == here.aws.user_arn
+        with pytest.raises(NeedsSidecarMachine, match="machine of the server"):
+            await sandbox.register_platform_credentials("aws", here.fields())
         await sandbox.restart()
         assert (await sandbox.exec("wc -c < a/b.txt")).stdout == "3000000\n"

@@ -83,6 +83,8 @@ async def test_a_model_s_program_works_with_it(here: World) -> None:
         who = await call("secure_exec", command="aws sts get-caller-identity")
         assert not who.is_error
         assert here.aws.user_arn in said(who)
+        called = await call("secure_call", service="sts", operation="get_caller_identity")
+        assert here.aws.user_arn in said(called)
         refused = await call("secure_exec", command="aws iam create-access-key")
         assert refused.is_error
         assert "PolicyDenied: " in said(refused)

@@ -34,7 +34,7 @@ class World:
 
     def credential(self, name: str = "aws") -> dict[str, Any]:
         """The local AWS's key, as a host registers it."""
-        return {"name": name, "kind": "aws", "fields": self.fields(), "tools": ["aws"]}
+        return {"name": name, "kind": "aws", "fields": self.fields(), "tools": ["aws", "sdk"]}
 
     def fields(self) -> dict[str, str]:
         """The key's fields."""
@@ -47,7 +47,16 @@ class World:
     def store_key(self) -> None:
         """Put the key into the person's vault."""
         subprocess.run(
-            [KEYLESS, "vault", "add", "aws", "--kind", "aws", "--from-stdin"],
+            [
+                KEYLESS,
+                "vault",
+                "add",
+                "aws",
+                "--kind=aws",
+                "--tool=aws",
+                "--tool=sdk",
+                "--from-stdin",
+            ],
             input=json.dumps(self.fields()),
             text=True,
             check=True,

@@ -107,9 +107,12 @@ class Authority:
         if self._on_approval is None:
             return
         self._listening = asyncio.create_task(self._listen(self._on_approval))
-        async with self._control() as control, asyncio.timeout(_PATIENCE):
-            while not (await control.status())["approvers"]:
-                await asyncio.sleep(0.01)
+        try:
+            async with self._control() as control, asyncio.timeout(_PATIENCE):
+                while not (await control.status())["approvers"]:
+                    await asyncio.sleep(0.01)
+        except TimeoutError:
+            raise SandboxError("the sidecar tells no questions to this program") from None
 
     async def close(self) -> None:
         """Answer no more."""

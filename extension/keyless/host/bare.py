@@ -20,8 +20,10 @@ from keyless.host.finishing import finish
 from keyless.host.kernel import Kernel, LocalKernel
 from keyless.host.outputs import CellResult, Output, mapping, output_from
 from keyless.magics.checks import argument_list
+from keyless.protocol.errors import InvalidRequest
+from keyless.protocol.words import split_words
 
-__all__ = ["BareSandbox", "encoded", "question"]
+__all__ = ["BareSandbox", "asked_of_kernel", "question"]
 
 #: Bytes that :meth:`BareSandbox.read_file` gives at most, unless the caller says else.
 _MAX_FILE = 64 * 1024 * 1024
@@ -164,7 +166,7 @@ class BareSandbox:
             command=command if isinstance(command, str) else list(argument_list(command)),
             cwd=cwd,
             timeout=timeout,
-            stdin=encoded(stdin),
+            stdin=_encoded(stdin),
             environment=dict(env or {}),
         )
         return completed(value)
@@ -233,7 +235,30 @@ def question(operation: str, parameters: Mapping[str, Any]) -> tuple[str, dict[s
     return f"# keyless.host: {operation}", {"answer": expression(operation, parameters)}
 
 
-def encoded(data: str | bytes | None) -> str | None:
+def asked_of_kernel(
+    command: str | Sequence[str],
+    credentials: list[str] | None,
+    timeout: float | None,
+    isolated: bool,
+    cwd: str,
+    stdin: str | bytes | None,
+) -> dict[str, Any]:
+    """The parameters of a command that the kernel asks for."""
+    words = split_words(command) if isinstance(command, str) else argument_list(command)
+    if not words:
+        raise InvalidRequest("the command is empty: its first word is the tool")
+    return {
+        "tool": words[0],
+        "argv": list(words[1:]),
+        "credentials": credentials,
+        "timeout": timeout,
+        "isolated": isolated,
+        "cwd": cwd,
+        "stdin": _encoded(stdin),
+    }
+
+
+def _encoded(data: str | bytes | None) -> str | None:
     if data is None:
         return None
     return base64.b64encode(data.encode() if isinstance(data, str) else data).decode()

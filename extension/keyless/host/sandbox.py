@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from keyless.host.answers import secured, value_of
 from keyless.host.authority import Authority, OnApproval, Question
-from keyless.host.bare import BareSandbox, encoded, question
+from keyless.host.bare import BareSandbox, asked_of_kernel, question
 from keyless.host.errors import NeedsSidecarMachine
 from keyless.host.kernel import LocalKernel
 from keyless.host.outputs import Output, output_from
@@ -24,7 +24,6 @@ from keyless.host.remote import RemoteKernel
 from keyless.magics.checks import argument_list
 from keyless.magics.results import ExecResult
 from keyless.protocol.errors import InvalidRequest
-from keyless.protocol.words import split_words
 
 __all__ = ["SecureSandbox"]
 
@@ -151,7 +150,7 @@ class SecureSandbox(BareSandbox):
         """
         names = _names(credentials)
         if self._authority is None:
-            asked = _asked(command, names, timeout, isolated, cwd, stdin)
+            asked = asked_of_kernel(command, names, timeout, isolated, cwd, stdin)
             return secured(await self._ask("secure", stream=False, **asked))
         return await self._authority.run(
             command if isinstance(command, str) else argument_list(command),
@@ -176,7 +175,7 @@ class SecureSandbox(BareSandbox):
 
         It runs as a cell does, so it waits for its turn, and the kernel passes on what comes.
         """
-        asked = _asked(command, _names(credentials), timeout, isolated, cwd, stdin)
+        asked = asked_of_kernel(command, _names(credentials), timeout, isolated, cwd, stdin)
         code, expressions = question("secure", {"stream": True, **asked})
         async with self._cells.run(code, expressions, store_history=False) as cell:
             while (message := await cell.next()) is not None:
@@ -277,29 +276,6 @@ class SecureSandbox(BareSandbox):
                 "that runs the kernel"
             )
         return self._authority
-
-
-def _asked(
-    command: str | Sequence[str],
-    credentials: list[str] | None,
-    timeout: float | None,
-    isolated: bool,
-    cwd: str,
-    stdin: str | bytes | None,
-) -> dict[str, Any]:
-    """The parameters of a command that the kernel asks for."""
-    words = split_words(command) if isinstance(command, str) else argument_list(command)
-    if not words:
-        raise InvalidRequest("the command is empty: its first word is the tool")
-    return {
-        "tool": words[0],
-        "argv": list(words[1:]),
-        "credentials": credentials,
-        "timeout": timeout,
-        "isolated": isolated,
-        "cwd": cwd,
-        "stdin": encoded(stdin),
-    }
 
 
 def _names(credentials: str | Iterable[str] | None) -> list[str] | None:
