@@ -90,7 +90,8 @@ async def test_outputs_come_while_the_cell_runs(sandbox: SecureSandbox) -> None:
     code = "import time\nprint('on', flush=True)\ntime.sleep(30)"
     async with contextlib.aclosing(sandbox.stream_cell(code)) as outputs:
         async for output in outputs:
-            assert output == Output("stdout", "on\n")
+            assert output.kind == "stdout"
+            assert output.text.startswith("on")
             break
     # leaving it interrupted the cell, so the next one runs at once
     assert (await sandbox.run_cell("1", timeout=10)).text == "1\n"
@@ -300,7 +301,7 @@ async def test_the_synchronous_face(here: World) -> None:
             assert sandbox.exec("cat a.txt").stdout == "text"
             assert sandbox.exec_secure(WHO).json()["Arn"] == here.aws.user_arn
             for output in sandbox.stream_cell("print(1, flush=True)\nimport time; time.sleep(30)"):
-                assert output.text == "1\n"
+                assert output.text.startswith("1")
                 break
             began = time.monotonic()
             assert sandbox.run_cell("3").text == "3\n"
