@@ -7,6 +7,8 @@ that the code can see ever holds the key.
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -16,7 +18,7 @@ from tests.support.host_api import World, world
 from tests.support.policies import write_policy
 
 from keyless import PolicyDenied
-from keyless.host import Question, SecureSandbox
+from keyless.host import Question, SecureSandbox, SecureSandboxSync
 from keyless.localaws.hunt import hunt
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -139,6 +141,25 @@ async def test_a_person_who_says_no_is_obeyed(sandbox: SecureSandbox, person: Pe
         await sandbox.exec_secure([*DEPLOY, "--timeout", "9"])
     assert len(person.asked) == 1
     assert caught.value.record_id == person.asked[0].record_id
+
+
+async def test_a_callback_may_block(here: World) -> None:
+    asked: list[str] = []
+
+    def at_a_terminal(question: Question) -> bool:
+        time.sleep(0.2)
+        asked.append(threading.current_thread().name)
+        return True
+
+    def use() -> None:
+        credentials = [here.credential()]
+        with SecureSandboxSync(credentials=credentials, on_approval=at_a_terminal) as other:
+            assert other.exec_secure([*DEPLOY, "--timeout", "5"]).ok
+            assert other.pending() == []
+
+    await asyncio.to_thread(use)
+    assert len(asked) == 1
+    assert asked[0] != "keyless-sandbox"
 
 
 async def test_a_callback_that_fails_means_no(sandbox: SecureSandbox, person: Person) -> None:

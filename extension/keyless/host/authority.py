@@ -20,7 +20,7 @@ from keyless.control_client import ControlClient, ControlError, ControlUnavailab
 from keyless.host.answers import secured
 from keyless.host.errors import SandboxDied, SandboxError
 from keyless.magics.results import ExecResult
-from keyless.protocol.errors import InvalidRequest, error_for
+from keyless.protocol.errors import ExecError, InvalidRequest, error_for
 from keyless.protocol.words import split_words
 
 __all__ = ["Act", "Authority", "OnApproval", "Question"]
@@ -28,6 +28,8 @@ __all__ = ["Act", "Authority", "OnApproval", "Question"]
 _LOG = logging.getLogger(__name__)
 #: Seconds until the sidecar must know that somebody answers questions.
 _PATIENCE = 10.0
+#: Seconds until the next try to listen.
+_AGAIN = 0.1
 
 
 @dataclass(frozen=True)
@@ -193,35 +195,52 @@ class Authority:
 
     async def _listen(self, on_approval: OnApproval) -> None:
         """Ask the program what the policy asks, each question in a task of its own."""
+        deciding: set[asyncio.Task[None]] = set()
+        asked: set[str] = set()
         try:
-            async with (
-                self._control() as control,
-                contextlib.aclosing(cast(Any, control.events())) as events,
-                asyncio.TaskGroup() as tasks,
-            ):
-                async for event in events:
-                    if event.kind == "pending":
-                        tasks.create_task(self._decide(on_approval, _question(event.data)))
-        except SandboxError as error:
+            while True:  # a stream ends also where this program falls behind
+                async with (
+                    self._control() as control,
+                    contextlib.aclosing(cast(Any, control.events())) as events,
+                ):
+                    async for event in events:
+                        if event.kind == "pending" and event.data.get("id") not in asked:
+                            question = _question(event.data)
+                            asked.add(question.id)
+                            task = asyncio.create_task(self._decide(on_approval, question))
+                            deciding.add(task)
+                            task.add_done_callback(deciding.discard)
+                await asyncio.sleep(_AGAIN)
+        except (SandboxError, ExecError) as error:
             _LOG.info("questions of the policy are answered no more: %s", error)
+        finally:
+            for task in deciding:
+                task.cancel()
+            await asyncio.gather(*deciding, return_exceptions=True)
 
     async def _decide(self, on_approval: OnApproval, question: Question) -> None:
         reason = "The program that runs this sandbox says no."
         try:
-            answer = on_approval(question)
+            # One that isn't asynchronous may block, as it does where it asks at a terminal.
+            direct = any(
+                map(inspect.iscoroutinefunction, (on_approval, type(on_approval).__call__))
+            )
+            if direct:
+                answer: Any = on_approval(question)
+            else:
+                answer = await asyncio.to_thread(on_approval, question)
             approved = await answer if inspect.isawaitable(answer) else answer
         except Exception:  # noqa: BLE001 - whatever the program raises, the answer is no
             _LOG.exception("the approval callback failed, so the answer is no")
             approved, reason = False, "The program that runs this sandbox could not decide."
-        async with self._control() as control:
-            try:
-                if approved is True:
-                    await control.approve(question.id)
-                else:
-                    await control.deny(question.id, reason)
-            except ControlError as error:
-                # Answered meanwhile by somebody else, or its time is over.
-                _LOG.info("question %s: %s", question.id, error)
+        try:
+            if approved is True:
+                await self.approve(question.id, None)
+            else:
+                await self.deny(question.id, reason)
+        except (SandboxError, ExecError) as error:
+            # Answered meanwhile by somebody else, its time is over, or the sidecar is gone.
+            _LOG.info("question %s: %s", question.id, error)
 
 
 def _question(data: Mapping[str, Any]) -> Question:
