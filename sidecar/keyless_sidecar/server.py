@@ -59,6 +59,7 @@ from keyless_sidecar.policy import KERNEL
 from keyless_sidecar.policy.engine import CedarPolicy, Principal
 from keyless_sidecar.policy.loading import load_policy
 from keyless_sidecar.policy.source import PolicyInvalid
+from keyless_sidecar.sessions.consent import asking
 from keyless_sidecar.sessions.for_tools import ToolSessions
 from keyless_sidecar.sessions.service import Sessions
 from keyless_sidecar.status import StatusReporter
@@ -252,6 +253,14 @@ async def _serve(parts: Parts, options: argparse.Namespace) -> int:
     book = PlaceholderBook()
     keeper = Keeper(parts.vault, book)
     surroundings = config.vault.surroundings(config.egress.upstreams, parts.workspace_path)
+    events = Events()
+    approvals = Approvals(
+        parts.audit,
+        events,
+        keeper.patterns,
+        timeout=config.approvals.timeout,
+        terminal=config.approvals.terminal,
+    )
     sessions = Sessions(
         kernel_id=parts.kernel_id,
         options=parts.sessions,
@@ -261,14 +270,7 @@ async def _serve(parts: Parts, options: argparse.Namespace) -> int:
         audit=parts.audit,
         surroundings=surroundings,
         network=parts.confiner.own_network,
-    )
-    events = Events()
-    approvals = Approvals(
-        parts.audit,
-        events,
-        keeper.patterns,
-        timeout=config.approvals.timeout,
-        terminal=config.approvals.terminal,
+        ask=asking(approvals),
     )
     news = News(events)
     ways = Ways(
