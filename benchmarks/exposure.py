@@ -104,6 +104,7 @@ class Kernel:
 
     def __init__(self) -> None:
         self.manager, self.client = start_new_kernel(kernel_name="keyless")
+        self._sidecar = self.sidecar()
 
     def run(self, code: str) -> str:
         """Run a cell; what it printed.
@@ -136,7 +137,8 @@ class Kernel:
 
     def tool_side(self) -> Iterable[int]:
         """The processes of tools, without copies of the sidecar between fork and exec."""
-        return [p for p, c in descendants(self.sidecar()).items() if "keyless_sidecar" not in c]
+        below = descendants(self._sidecar)
+        return [p for p, c in below.items() if "keyless_sidecar serve" not in c]
 
     def close(self) -> None:
         """End it."""
@@ -146,10 +148,9 @@ class Kernel:
 
 def measure(kernel: Kernel, aws: LocalAws, way: Way) -> dict[str, Any]:
     """Deploy once and look."""
-    secrets = {"key": aws.secret_access_key}
     groups = {"cells": kernel.kernel_side, "tool": kernel.tool_side}
     begun = time.monotonic()
-    with ExposureWatch(groups, secrets) as watch:
+    with ExposureWatch(groups, aws.secret_access_key) as watch:
         printed = kernel.run(way.cell)
     took = time.monotonic() - begun
     lines = [json.loads(line) for line in printed.splitlines() if line.startswith("{")]

@@ -6,6 +6,7 @@ what is measured takes as long as it would.
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import threading
 import time
@@ -14,7 +15,6 @@ from types import TracebackType
 from typing import Self
 
 from tests.support.dumps import memory
-from tests.support.needles import Needles
 
 Processes = Callable[[], Iterable[int]]
 
@@ -40,26 +40,25 @@ class Presence:
 
 
 class ExposureWatch:
-    """Looks again and again, in a thread, while its block runs.
+    """Looks again and again, in a thread for each group, while its block runs.
 
     Args:
         groups: by name, what tells the process ids of a group as they are now.
-        secrets: by name; each is looked for in every form in which programs hold it.
+        secret: looked for as it is, as UTF-16, in hex, in base64, and reversed.
     """
 
-    def __init__(self, groups: Mapping[str, Processes], secrets: Mapping[str, str]) -> None:
-        self._groups = groups
-        self._needles = Needles(secrets)
+    def __init__(self, groups: Mapping[str, Processes], secret: str) -> None:
+        self._forms = _forms(secret.encode())
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="watching")
         self.seen = {name: Presence() for name in groups}
-
-    def learn(self, secrets: Mapping[str, str]) -> None:
-        """Look for these instead from now on."""
-        self._needles = Needles(secrets)
+        self._threads = [
+            threading.Thread(target=self._run, args=(self.seen[name], processes), name=name)
+            for name, processes in groups.items()
+        ]
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(
@@ -69,21 +68,27 @@ class ExposureWatch:
         trace: TracebackType | None,
     ) -> None:
         self._stop.set()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
 
-    def _run(self) -> None:
+    def _run(self, presence: Presence, processes: Processes) -> None:
         while not self._stop.wait(0.002):
-            for name, processes in self._groups.items():
-                self._look(self.seen[name], processes())
-
-    def _look(self, presence: Presence, processes: Iterable[int]) -> None:
-        begun = time.monotonic()
-        pids = list(processes)
-        presence.looks += bool(pids)
-        if any(self._holds(pid) for pid in pids):
-            presence.first = begun if presence.first is None else presence.first
-            presence.last = time.monotonic()
+            begun = time.monotonic()
+            pids = list(processes())
+            presence.looks += bool(pids)
+            if any(self._holds(pid) for pid in pids):
+                presence.first = begun if presence.first is None else presence.first
+                presence.last = time.monotonic()
 
     def _holds(self, pid: int) -> bool:
         # Environment and arguments lie in the memory of a process, too.
-        return any(self._needles.search(data) for _, data in memory(pid, writable=True))
+        return any(form in data for _, data in memory(pid, writable=True) for form in self._forms)
+
+
+def _forms(value: bytes) -> tuple[bytes, ...]:
+    base64_inner = (
+        base64.b64encode(b"\0" * skip + value)[-(-skip * 4 // 3) :].rstrip(b"=")[:-2]
+        for skip in range(3)
+    )
+    return (value, value[::-1], value.decode().encode("utf-16-le"), value.hex().encode(),
+            *base64_inner)  # fmt: skip
