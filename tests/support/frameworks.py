@@ -80,7 +80,11 @@ def serving(world: World, *command: str, port: int) -> Iterator[str]:
         yield url
     finally:
         process.terminate()
-        process.wait(30)
+        try:
+            process.wait(30)
+        finally:
+            process.kill()  # where it hangs, the test says so and the server is gone
+            process.wait()
 
 
 def free_port() -> int:
