@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from mcp import ClientSession, StdioServerParameters, stdio_client
@@ -143,11 +144,13 @@ async def test_jupyter_mcp_server(here: World, server: str) -> None:
             assert not here.holds_key(said)
 
 
-async def test_the_host_api_on_a_server_elsewhere(here: World, server: str) -> None:
+async def test_the_host_api_on_a_server_elsewhere(here: World, server: str, tmp_path: Path) -> None:
     async with SecureSandbox(server_url=server, token=TOKEN) as sandbox:
         assert (await sandbox.run_cell("6 * 7")).text == "42\n"
         await sandbox.write_file("a/b.txt", b"x" * 3_000_000)
         assert await sandbox.read_file("a/b.txt") == b"x" * 3_000_000
+        assert await sandbox.fetch_file("a/b.txt", tmp_path / "back") == 3_000_000
+        assert (tmp_path / "back").read_bytes() == b"x" * 3_000_000
         assert [f.name for f in await sandbox.list_files("a")] == ["b.txt"]
         done = await sandbox.exec_secure("aws sts get-caller-identity")
         assert done.json()["Arn"] == here.aws.user_arn

@@ -193,6 +193,31 @@ async def test_files_go_both_ways(sandbox: SecureSandbox, tmp_path: Path) -> Non
     assert await sandbox.read_file("/workspace/large") == large.read_bytes()
     with pytest.raises(SandboxFileError, match="larger than 10 bytes"):
         await sandbox.read_file("large", max_size=10)
+    told: list[tuple[int, int]] = []
+    back = tmp_path / "back"
+    size = await sandbox.fetch_file("large", back, progress=lambda *so_far: told.append(so_far))
+    assert size == 5_000_000
+    assert back.read_bytes() == large.read_bytes()
+    assert told[-1] == (size, size)
+    assert len(told) > 1
+
+
+async def test_a_fetch_that_ends_early_leaves_the_old_file(
+    sandbox: SecureSandbox, tmp_path: Path
+) -> None:
+    target = tmp_path / "target"
+    target.write_text("old")
+    await sandbox.write_file("large", os.urandom(5_000_000))
+
+    def stop(done: int, size: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        await sandbox.fetch_file("large", target, progress=stop)
+    with pytest.raises(SandboxFileError):
+        await sandbox.fetch_file("missing", target)
+    assert target.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["target"]
 
 
 async def test_a_cell_cannot_lead_the_host_astray(sandbox: SecureSandbox, tmp_path: Path) -> None:
@@ -202,6 +227,8 @@ async def test_a_cell_cannot_lead_the_host_astray(sandbox: SecureSandbox, tmp_pa
     for path in ("link", "folder/secret", "pipe", "../secret", str(secret)):
         with pytest.raises(SandboxFileError):
             await sandbox.read_file(path)
+        with pytest.raises(SandboxFileError):
+            await sandbox.fetch_file(path, tmp_path / "fetched")
         with pytest.raises(SandboxFileError):
             await sandbox.write_file(path, "changed")
     with pytest.raises(SandboxFileError):

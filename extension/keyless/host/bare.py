@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,7 +15,7 @@ from typing import Any, Self
 from keyless.host.answers import Completed, completed, expression, value_of
 from keyless.host.cells import Cells
 from keyless.host.errors import SandboxError
-from keyless.host.files import CellFiles, Files, ListedFile, LocalFiles
+from keyless.host.files import CellFiles, Files, ListedFile, LocalFiles, save
 from keyless.host.finishing import finish
 from keyless.host.kernel import Kernel, LocalKernel
 from keyless.host.outputs import CellResult, Output, mapping, output_from
@@ -195,6 +195,25 @@ class BareSandbox:
             SandboxFileError: it is missing, too large, no plain file, or reached through a link.
         """
         return await self._workspace_files().read(path, max_size)
+
+    async def fetch_file(
+        self, path: str, target: Path, *, progress: Callable[[int, int], object] | None = None
+    ) -> int:
+        """Copy a file of any size out of the workspace, in pieces.
+
+        Args:
+            path: relative to the workspace.
+            target: file on this machine; it is replaced in one step, or stays as it is.
+            progress: called with the bytes so far and the bytes in all.
+
+        Returns:
+            The number of bytes.
+
+        Raises:
+            SandboxFileError: it is missing, no plain file, or reached through a link.
+            OSError: the target can't be written.
+        """
+        return await save(self._workspace_files().pieces(path), target, progress)
 
     async def list_files(self, path: str = "") -> list[ListedFile]:
         """A folder of the workspace, by name.

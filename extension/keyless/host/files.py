@@ -10,7 +10,8 @@ import asyncio
 import base64
 import os
 import stat
-from collections.abc import Awaitable, Callable
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -22,10 +23,11 @@ from keyless_kernel.confine import WORKSPACE
 from keyless_kernel.confine.beneath import WorkspaceError
 from keyless_kernel.confine.workspace import WorkspaceRoot
 
-__all__ = ["CellFiles", "Files", "ListedFile", "LocalFiles"]
+__all__ = ["CellFiles", "Files", "ListedFile", "LocalFiles", "save"]
 
 #: Bytes of a file that go through a kernel at once.
 _PIECE = 2 * 1024 * 1024
+_ANY_SIZE = 2**62
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,42 @@ class Files(Protocol):
     async def read(self, path: str, max_size: int) -> bytes:
         """A whole file of at most so many bytes."""
 
+    def pieces(self, path: str) -> AsyncIterator[tuple[bytes, int]]:
+        """A file of any size: its pieces, each with the size of the whole."""
+
     async def listing(self, path: str) -> list[ListedFile]:
         """A folder, by name."""
+
+
+async def save(
+    pieces: AsyncIterator[tuple[bytes, int]],
+    target: Path,
+    progress: Callable[[int, int], object] | None,
+) -> int:
+    """Write pieces into a file of the host's: all of them, or none where it doesn't come to that.
+
+    Args:
+        pieces: as of :meth:`Files.pieces`.
+        target: replaced in one step.
+        progress: called with the bytes so far and the bytes in all.
+
+    Returns:
+        The number of bytes.
+    """
+    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    done = 0
+    try:
+        with open(descriptor, "wb") as file:
+            async for data, size in pieces:
+                await asyncio.to_thread(file.write, data)
+                done += len(data)
+                if progress is not None:
+                    progress(done, max(done, size))
+        os.replace(name, target)  # noqa: PTH105
+    except BaseException:
+        os.unlink(name)  # noqa: PTH108
+        raise
+    return done
 
 
 class LocalFiles:
@@ -76,6 +112,15 @@ class LocalFiles:
     async def read(self, path: str, max_size: int) -> bytes:
         """As :meth:`Files.read`."""
         return bytes(await self._do(path, lambda rel: self._read(rel, max_size)))
+
+    async def pieces(self, path: str) -> AsyncIterator[tuple[bytes, int]]:
+        """As :meth:`Files.pieces`."""
+        descriptor: int = await self._do(
+            path, lambda rel: self._root.open_read(rel, max_size=_ANY_SIZE)
+        )
+        with open(descriptor, "rb", buffering=0) as file:
+            while data := await asyncio.to_thread(file.read, _PIECE):
+                yield data, os.fstat(descriptor).st_size
 
     async def listing(self, path: str) -> list[ListedFile]:
         """As :meth:`Files.listing`."""
@@ -163,6 +208,18 @@ class CellFiles:
                 raise SandboxFileError(f"{path!r} is larger than {max_size} bytes")
             if len(got) < _PIECE:
                 return data
+
+    async def pieces(self, path: str) -> AsyncIterator[tuple[bytes, int]]:
+        """As :meth:`Files.pieces`."""
+        offset = 0
+        while True:
+            piece = await self._ask("read", path=path, offset=offset, size=_PIECE)
+            got = base64.b64decode(piece["data"])
+            if got:
+                yield got, piece["size"]
+            offset += len(got)
+            if len(got) < _PIECE:
+                return
 
     async def listing(self, path: str) -> list[ListedFile]:
         """As :meth:`Files.listing`."""

@@ -161,6 +161,10 @@ class SecureSandboxSync:
         """As :meth:`SecureSandbox.read_file`."""
         return self._do(self._running.read_file(path, **options))
 
+    def fetch_file(self, path: str, target: Path, **options: Any) -> int:
+        """As :meth:`SecureSandbox.fetch_file`."""
+        return self._do(self._running.fetch_file(path, target, **options))
+
     def list_files(self, path: str = "") -> list[ListedFile]:
         """As :meth:`SecureSandbox.list_files`."""
         return self._do(self._running.list_files(path))
