@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 
 from keyless_kernel.confine import Limits as ProcessLimits
 from keyless_kernel.confine.disk import DiskWatch
 from keyless_kernel.confine.limits import Limits, kernel_ceiling
 from keyless_kernel.confine.metering import Clock, Limiter
+
+#: Seconds that the system may take to free a killed kernel's memory, before its end is known.
+_TAKING_DOWN = 5.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +58,8 @@ class Guard:
             )
         self._clock = Clock(limiter.period)
         self._begin = time.monotonic()
+        #: When a process was seen to be killed for memory.
+        self._killed = -math.inf
 
     @property
     def entry(self) -> tuple[str, ...]:
@@ -98,7 +104,11 @@ class Guard:
             init_pid: of its sandbox.
             code: exit status; 137 where the system killed it.
         """
-        if not self._meter.grouped or self._meter.exceeded(init_pid) != "memory" or code != 137:
+        if not self._meter.grouped or code != 137:
+            return ""
+        # The kill may have been seen by a look while the kernel was still being taken down.
+        just_seen = time.monotonic() - self._killed < _TAKING_DOWN
+        if self._meter.exceeded(init_pid) != "memory" and not just_seen:
             return ""
         return f"the kernel was ended: {self._meter.ceiling.exceeded('memory')}"
 
@@ -114,5 +124,6 @@ class Guard:
         if not self._meter.grouped:
             return Finding(f"the kernel was ended: {words}", fatal=True)
         if what == "memory":
+            self._killed = time.monotonic()
             return Finding(f"a process of this kernel was killed: {words}", fatal=False)
         return Finding(f"a new process was refused: {words}", fatal=False)

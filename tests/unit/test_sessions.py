@@ -404,7 +404,8 @@ async def test_a_persons_word_counts_where_the_policy_asks_and_nowhere_else() ->
 
     def outcome(operation: str, **parameters: str) -> str:
         service, _, name = operation.partition(":")
-        acts = acts_for_call(service, name, parameters, tool="kernel", credential="cloud")
+        facts = {"tool": "kernel", "credential": "cloud", "delivery": "proxy"}
+        acts = acts_for_call(service, name, parameters, **facts)
         return client.decide(acts, approved).outcome
 
     assert outcome("s3:PutObject", Bucket="b", Key="k") == "allow"

@@ -38,6 +38,9 @@ def grants_of_document(text: str) -> frozenset[Grant]:
         if statement["Effect"] == "Deny":
             if not set(statement) <= _DENY_KEYS:
                 raise BadGrant("A statement of the session policy has a part that isn't known.")
+            for name in ("Action", "Resource"):
+                if (name in statement) is (f"Not{name}" in statement):
+                    raise BadGrant(f"A Deny in the session policy has either {name} or Not{name}.")
             continue
         if not set(statement) <= _KEYS:
             raise BadGrant(
