@@ -106,6 +106,7 @@ stress: setup
 
 bench: setup
 	$(BIN)/python benchmarks/secured_call.py --output build/bench
+	$(BIN)/python -m benchmarks.exposure --output build/bench
 
 docs: setup
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs build/docs

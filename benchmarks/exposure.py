@@ -51,14 +51,14 @@ class Way:
         cell: what deploys.
         cli: whether the agent can use any command-line tool so.
         exposed: what a look may find, in words.
-        usable: seconds for which what is exposed can be used, where no look tells it.
+        otherwise: seconds for which it would be good, were it not closed and revoked.
     """
 
     name: str
     cell: str
     cli: bool
     exposed: str
-    usable: float | None = None
+    otherwise: float = 0.0
 
 
 WAYS = (
@@ -81,6 +81,7 @@ WAYS = (
         """,
         cli=True,
         exposed="a session for one operation",
+        otherwise=900.0,  # AWS's shortest
     ),
     Way(
         "3 platform-controlled, key in the tool (env)",
@@ -174,6 +175,7 @@ def summary(way: Way, runs: list[dict[str, Any]]) -> dict[str, Any]:
         "name": way.name,
         "cli": way.cli,
         "exposed": way.exposed,
+        "otherwise": way.otherwise,
         "seconds": middle("seconds"),
         "key_in_cells": middle("key_in_cells"),
         "key_in_tool": middle("key_in_tool"),

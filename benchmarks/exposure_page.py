@@ -23,7 +23,8 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
         cells = row["key_in_cells"] + row["session_in_cells"]
         lines.append(
             f"| {row['name']} | {'yes' if row['cli'] else 'no'} | {row['exposed']} | "
-            f"{_seconds(cells)} | {_seconds(row['key_in_tool'])} | {row['seconds']:.2f} |"
+            f"{_seconds(cells)}{_otherwise(row)} | {_seconds(row['key_in_tool'])} | "
+            f"{row['seconds']:.2f} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -34,6 +35,16 @@ def write_plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         figure = Figure(figsize=(8, 3.2), layout="constrained")
         axes = figure.subplots()
         for number, row in enumerate(rows):
+            if row["otherwise"]:
+                axes.barh(number - 0.2, row["otherwise"], 0.36, color="#c0392b", alpha=0.2)
+                axes.text(
+                    row["otherwise"] * 0.9,
+                    number - 0.2,
+                    f"{row['otherwise']:.0f} where it isn't revoked",
+                    va="center",
+                    ha="right",
+                    fontsize=8,
+                )
             sides = (
                 ("cells", row["key_in_cells"] + row["session_in_cells"], "#c0392b", -0.2),
                 ("tool", row["key_in_tool"], "#e69f00", 0.2),
@@ -48,7 +59,7 @@ def write_plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
                     fontsize=8,
                 )
         axes.set_xscale("log")
-        axes.set_xlim(_NOTHING, 100)
+        axes.set_xlim(_NOTHING, 1000)
         axes.set_yticks(range(len(rows)), [row["name"] for row in rows], fontsize=8)
         axes.invert_yaxis()
         axes.set_xlabel("seconds for which it was held, by looks into memory (logarithmic)")
@@ -57,6 +68,10 @@ def write_plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         axes.legend(fontsize=8, loc="lower right", frameon=False)
         axes.spines[["top", "right"]].set_visible(False)
         figure.savefig(path, metadata={"Date": None})
+
+
+def _otherwise(row: Mapping[str, Any]) -> str:
+    return f" ({row['otherwise']:.0f} where it isn't revoked)" if row["otherwise"] else ""
 
 
 def _seconds(value: float) -> str:
