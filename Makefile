@@ -78,7 +78,7 @@ test: setup packages frameworks
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy extension/keyless/protocol kernel sidecar
+	$(BIN)/mypy extension/keyless/protocol extension/keyless/server kernel sidecar
 	$(BIN)/lint-imports
 
 # Every attack at every isolation level that this machine can put in force.

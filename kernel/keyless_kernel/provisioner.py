@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import os
 import signal
 import socket
@@ -38,6 +37,7 @@ from keyless_kernel.confine.settings import (
     plain,
     policy_file,
 )
+from keyless_kernel.passphrase import PassphraseUnreadable, passphrase_from_descriptor
 from keyless_kernel.wire import LaunchSpec, line, split_lines
 
 #: Longest path that an AF_UNIX address may have.
@@ -96,7 +96,8 @@ class KeylessProvisioner(LocalProvisioner):
             config = load_config(more=options["config"])
             confinement = section_from(Confinement, config)
             section_from(Limits, config)
-        except ConfigError as error:
+            passphrase = passphrase_from_descriptor()
+        except (ConfigError, PassphraseUnreadable) as error:
             raise KernelStartRefused(str(error)) from None
         runtime = self._runtime_dir()
         manager.transport = "ipc"
@@ -125,7 +126,7 @@ class KeylessProvisioner(LocalProvisioner):
             memory_credentials=[
                 msgspec.convert(entry, MemoryCredential) for entry in options["credentials"] or []
             ],
-            passphrase=options["passphrase"] or _passphrase_from_descriptor(),
+            passphrase=options["passphrase"] or passphrase,
         )
         environment = kwargs.get("env", {})
         self._spec = LaunchSpec(
@@ -360,27 +361,6 @@ class KeylessProvisioner(LocalProvisioner):
             sweep()
         self._running = False
         self._spec = None
-
-
-@functools.cache
-def _passphrase_from_descriptor() -> str | None:
-    """The vault's passphrase, where the server was started with one on a descriptor.
-
-    ``KEYLESS_PASSPHRASE_FD=3 jupyter lab 3< <(pass show keyless)``.  Read once, then closed.
-
-    Raises:
-        KernelStartRefused: the variable names no open descriptor.
-    """
-    number = os.environ.get("KEYLESS_PASSPHRASE_FD")
-    if number is None:
-        return None
-    try:
-        with os.fdopen(int(number), encoding="utf-8") as file:
-            return file.read().rstrip("\n")
-    except (ValueError, OSError) as error:
-        raise KernelStartRefused(
-            f"KEYLESS_PASSPHRASE_FD={number} is no readable descriptor ({error})"
-        ) from None
 
 
 def _kernel_environment(confinement: Confinement, environment: dict[str, str]) -> dict[str, str]:

@@ -7,6 +7,8 @@ descriptors, so prompts, pipes and ``--from-fd`` go straight to it.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -42,21 +44,47 @@ def run(command: str, arguments: Sequence[str]) -> int:
 
 
 def ask(
-    command: str, arguments: Sequence[str], config: Config, *, stdin: str = ""
+    command: str,
+    arguments: Sequence[str],
+    config: Config,
+    *,
+    stdin: str = "",
+    passphrase: str | None = None,
+    timeout: float = _TIMEOUT,
 ) -> subprocess.CompletedProcess[str]:
     """Run one without a terminal and return what it said.
+
+    Args:
+        command: its name.
+        arguments: after those that say where vault and audit lie.
+        config: says that.
+        stdin: its standard input.
+        passphrase: of the vault, given over a descriptor.
+        timeout: seconds that it may take.
 
     Raises:
         subprocess.TimeoutExpired: it hangs.
     """
-    return subprocess.run(
-        _argv(command, arguments, config),
-        input=stdin,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=_TIMEOUT,
-    )
+    argv = _argv(command, arguments, config)
+    with contextlib.ExitStack() as stack:
+        descriptors = []
+        if passphrase is not None:
+            file = stack.enter_context(os.fdopen(os.memfd_create("passphrase"), "w+b"))
+            file.write(passphrase.encode())
+            file.seek(0)
+            descriptors = [file.fileno()]
+            argv += ["--passphrase-fd", str(file.fileno())]
+        return subprocess.run(
+            argv,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout,
+            pass_fds=descriptors,
+            # Without a terminal: it must not ask the one that this process was started from.
+            start_new_session=True,
+        )
 
 
 def vault_folder(config: Config) -> Path:

@@ -19,7 +19,12 @@ from traitlets.config.loader import JSONFileConfigLoader, PyFileConfigLoader
 from keyless_kernel.confine.errors import ConfigError
 
 CONFIG_NAME = "jupyter_keyless_config"
-SECTIONS = ("Approvals", "Audit", "Confinement", "Egress", "Limits", "Tools", "Vault")
+#: Sections that only the Jupyter server's extension reads; no sidecar is told of them.
+SERVER_SECTIONS = ("Hygiene", "Server")
+SECTIONS = (
+    *("Approvals", "Audit", "Confinement", "Egress", "Limits", "Tools", "Vault"),
+    *SERVER_SECTIONS,
+)
 
 
 class MemoryCredential(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -123,14 +128,14 @@ def load_config(
 
 
 def plain(config: Config) -> dict[str, dict[str, Any]]:
-    """The configuration as plain JSON values, for the settings' descriptor.
+    """The sidecar's part of the configuration as plain JSON values, for the settings' descriptor.
 
     Raises:
         ConfigError: a value has no JSON form.
     """
     try:
         values: dict[str, dict[str, Any]] = json.loads(
-            json.dumps({section: dict(config[section]) for section in config})
+            json.dumps({name: dict(config[name]) for name in config if name not in SERVER_SECTIONS})
         )
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{CONFIG_NAME}: only plain values are possible ({error})") from error
