@@ -1,12 +1,15 @@
 # Keyless. Every target sets up what it needs; none needs another first.
 #   make demo   an AI's notebook deploys a Lambda with a key that it never sees
 #   make test   every test
-# also: lint attacks fuzz fuzz-frames stress bench docs lock clean
+# also: lint attacks fuzz fuzz-frames stress bench docs labextension lock clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+LOCKED := $(VENV)/.locked
+LAB := build/labextension/package.json
+LAB_SOURCES := $(wildcard $(addprefix extension/labextension/,*.json build.py src/* style/*))
 AWS_READY := .venv-aws/.ready
 FRAMEWORKS := .venv-frameworks
 UV := .venv-uv
@@ -14,7 +17,7 @@ WORKERS ?= 2
 LARGE_MIB ?= 5120
 RESIGNED ?= 100000
 
-.PHONY: packages demo test lint attacks fuzz fuzz-frames stress bench docs lock clean setup frameworks
+.PHONY: packages labextension demo test lint attacks fuzz fuzz-frames stress bench docs lock clean setup frameworks
 .DEFAULT_GOAL := help
 
 help:
@@ -37,11 +40,22 @@ endef
 
 # --no-deps: the lock is whole, and older pips lose a pin to a newer release where a package
 # asks for another with extras.
-$(READY): requirements/dev.lock pyproject.toml
+$(LOCKED): requirements/dev.lock
 	$(call make_venv,$(VENV))
 	@echo "installing the locked dependencies (about a minute)"
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/dev.lock
+	@touch $@
+
+$(READY): $(LOCKED) $(LAB) pyproject.toml extension/server-config/keyless.json
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# What people see in JupyterLab.
+labextension: $(LAB)
+
+$(LAB): $(LOCKED) $(LAB_SOURCES)
+	@echo "building the JupyterLab extension (half a minute)"
+	@$(BIN)/python extension/labextension/build.py
 	@touch $@
 
 # The AWS CLI has an environment of its own, since it brings its own botocore.
@@ -119,4 +133,5 @@ lock: setup
 	  requirements/$$name.in -o requirements/$$name.lock; done
 
 clean:
-	rm -rf build .venv .venv-aws .venv-frameworks .venv-uv
+	rm -rf build .venv .venv-aws .venv-frameworks .venv-uv extension/labextension/node_modules \
+	  extension/labextension/lib
