@@ -1,4 +1,4 @@
-"""How a call's result looks: a line of facts, then the answer as indented JSON.  Pure.
+"""How a call's result looks: a line of facts, then the answer, to fold or as JSON.  Pure.
 
 Whatever an answer may hold is escaped here.
 """
@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
-from html import escape
 from typing import TYPE_CHECKING, Any
 
-from keyless.magics.rendering import _CONTROLS, box, one_line
+from keyless.magics.rendering import box, clean, one_line, redacted, text
+from keyless.magics.trees import tree
 
 if TYPE_CHECKING:
     from keyless.magics.call_results import CallResult
@@ -30,28 +30,22 @@ def plain(result: CallResult) -> str:
 
 
 def html(result: CallResult) -> str:
-    """The same as a small box."""
-    facts = " · ".join(escape(one_line(fact, 400)) for fact in _facts(result))
-    body = [
-        f"<div><code>{escape(one_line(f'{result.service}.{result.operation}', 160))}</code> "
-        f"<b>{facts}</b></div>"
-    ]
-    body += [f"<div>{escape(one_line(line, 1000))}</div>" for line in _more(result)]
-    shown = _shown(result)
-    if shown:
-        body.append(
-            "<details open><summary>answer</summary>"
-            '<pre style="white-space:pre-wrap;margin:0;background:none">'
-            f"{escape(shown)}</pre></details>"
-        )
+    """The same as a small box, with the answer as a tree or a table."""
+    first, *others = _facts(result)
+    shown = " · ".join([f"<b>{text(one_line(first, 400))}</b>", *map(text, others)])
+    name = one_line(f"{result.service}.{result.operation}", 160)
+    body = [f"<div><code>{text(name)}</code> {shown}</div>"]
+    body += [f"<div>{text(one_line(line, 1000))}</div>" for line in _more(result)]
+    answer = _answer(result)
+    if answer is not None:
+        body.append(tree(answer, _other))
     return box("".join(body), good=result.ok)
 
 
 def pretty(value: Any, most: int = _EXCERPT) -> str:
     """A value as indented JSON, with what JSON doesn't know as a text; cut at ``most``."""
-    text = json.dumps(value, indent=2, ensure_ascii=False, default=_other)
-    text = _CONTROLS.sub(lambda found: found[0] if found[0] in "\n\t" else "", text)
-    return text if len(text) <= most else text[:most] + "\n…"
+    shown = clean(json.dumps(value, indent=2, ensure_ascii=False, default=_other))
+    return shown if len(shown) <= most else shown[:most] + "\n…"
 
 
 def _other(value: Any) -> str:
@@ -59,10 +53,10 @@ def _other(value: Any) -> str:
         return value.isoformat()
     if isinstance(value, bytes):
         try:
-            text = value.decode()
+            decoded = value.decode()
         except UnicodeDecodeError:
             return f"<{len(value)} bytes>"
-        return text if "\0" not in text else f"<{len(value)} bytes>"
+        return decoded if "\0" not in decoded else f"<{len(value)} bytes>"
     return str(value)
 
 
@@ -76,9 +70,7 @@ def _facts(result: CallResult) -> list[str]:
     if not result.dry_run:
         facts.append(f"{result.duration:.2f} s")
     if result.redactions:
-        total = sum(result.redactions.values())
-        names = ", ".join(f"{name} ×{n}" for name, n in sorted(result.redactions.items()))
-        facts.append(f"{total} redacted ({one_line(names, 200)})")
+        facts.append(redacted(result.redactions))
     if result.record_id:
         facts.append(f"record {result.record_id}")
     return facts
@@ -88,8 +80,13 @@ def _more(result: CallResult) -> list[str]:
     return [f"saved {file.path} ({file.size} bytes)" for file in result.files] + list(result.notes)
 
 
-def _shown(result: CallResult) -> str:
+def _answer(result: CallResult) -> Any:
+    """What was selected, or all; ``None`` where there is nothing to show."""
     if result.queried:
-        return pretty(result.selected)
-    answer = {name: value for name, value in result.items() if name != "ResponseMetadata"}
-    return pretty(answer) if answer else ""
+        return result.selected
+    return {name: value for name, value in result.items() if name != "ResponseMetadata"} or None
+
+
+def _shown(result: CallResult) -> str:
+    answer = _answer(result)
+    return pretty(answer) if answer is not None or result.queried else ""

@@ -9,7 +9,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from keyless.magics import call_rendering
+from keyless.magics import call_rendering, tabular
 from keyless.magics.results import _Shown
 from keyless.protocol.calls import ServiceError
 from keyless.protocol.messages import WrittenFile
@@ -73,6 +73,17 @@ class CallResult(_Shown, dict[str, Any]):
     def select(self, query: Any) -> None:
         """Apply a compiled JMESPath expression to the answer."""
         self.queried, self.selected = True, query.search(dict(self))
+
+    def df(self, member: str = "") -> Any:
+        """The answer's rows as a ``pandas.DataFrame``, or those of what ``query`` selected.
+
+        Args:
+            member: which list is meant, where the answer holds several.
+
+        Raises:
+            InvalidRequest: it holds no rows, or pandas isn't there.
+        """
+        return tabular.frame_of(self.selected if self.queried else dict(self), member)
 
     def __repr__(self) -> str:
         return call_rendering.plain(self)

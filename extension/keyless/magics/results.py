@@ -11,7 +11,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from keyless.magics import rendering
+from keyless.magics import exec_rendering, tabular
 from keyless.protocol.errors import ExecError
 from keyless.protocol.messages import WrittenFile
 
@@ -87,6 +87,18 @@ class ExecResult(_Shown):
                 result=self,
             ) from None
 
+    def df(self, member: str = "") -> Any:
+        """The output's rows as a ``pandas.DataFrame``; see :func:`keyless.magics.tabular.rows_of`.
+
+        Args:
+            member: which list is meant, where the output is an object with several.
+
+        Raises:
+            InvalidRequest: it holds no rows, or pandas isn't there.
+            ExecError: the output isn't JSON.
+        """
+        return tabular.frame_of(self.json(), member)
+
     def _why_not_json(self, error: Exception) -> str:
         if self.dry_run:
             return "it was a dry run, so it printed nothing"
@@ -101,7 +113,7 @@ class ExecResult(_Shown):
         return self.stdout
 
     def __repr__(self) -> str:
-        return rendering.plain(self)
+        return exec_rendering.facts(self)
 
     def __await__(self) -> Generator[None, None, ExecResult]:
         """``await secure_exec(...)`` gives the result that is already there."""
@@ -109,22 +121,22 @@ class ExecResult(_Shown):
         return self
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        return {"text/plain": rendering.plain(self), "text/html": rendering.html(self)}
+        return {"text/plain": exec_rendering.plain(self), "text/html": exec_rendering.html(self)}
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        printer.text(rendering.plain(self))
+        printer.text(exec_rendering.plain(self))
 
 
 class ExecResults(_Shown, list[ExecResult]):
     """The results of a cell with several commands, in order."""
 
     def __repr__(self) -> str:
-        return "\n".join(rendering.plain(result) for result in self)
+        return "\n".join(repr(result) for result in self)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         return {
-            "text/plain": repr(self),
-            "text/html": "".join(rendering.html(result) for result in self),
+            "text/plain": "\n".join(exec_rendering.plain(result) for result in self),
+            "text/html": "".join(exec_rendering.html(result) for result in self),
         }
 
 
