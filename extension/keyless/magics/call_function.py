@@ -20,6 +20,7 @@ from keyless.magics.call_progress import ProgressBar
 from keyless.magics.call_results import CallResult
 from keyless.magics.calling import CallRequest, recorded_call, run_call
 from keyless.magics.client import shared_client
+from keyless.magics.spinner import spinner_for
 from keyless.magics.views import View
 from keyless.protocol.errors import InvalidRequest
 
@@ -118,7 +119,8 @@ def make_call(
         return run_call(shared_client(), request, None)
     bar = ProgressBar()
     try:
-        return run_call(shared_client(), request, bar)
+        spinner = spinner_for(f"{service}.{operation}")
+        return run_call(shared_client(), request, bar, spinner)
     finally:
         bar.close()
 

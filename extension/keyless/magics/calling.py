@@ -21,6 +21,7 @@ from keyless.magics.checks import _check_name, _check_timeout, workspace_folder
 from keyless.magics.client import SidecarClient, shared_client
 from keyless.magics.function_api import current_folder
 from keyless.magics.rendering import one_line
+from keyless.magics.spinner import Spinner
 from keyless.protocol.calls import SDK, Call, CallFinished, Piece, Progress
 from keyless.protocol.errors import CallFailed, InvalidRequest, SidecarUnavailable, error_for
 from keyless.protocol.messages import CellInfo, Failed, Request, Started
@@ -88,7 +89,10 @@ class CallRequest:
 
 
 def run_call(
-    client: SidecarClient, request: CallRequest, progress: Callable[[Progress], None] | None
+    client: SidecarClient,
+    request: CallRequest,
+    progress: Callable[[Progress], None] | None,
+    spinner: Spinner | None = None,
 ) -> CallResult:
     """Make a call; blocks until it is over.
 
@@ -96,6 +100,7 @@ def run_call(
         client: the connection.
         request: what to call.
         progress: told how far content has come.
+        spinner: shows that it runs, until there is progress to show; closed at the end.
 
     Raises:
         CallFailed: the service answered with an error (unless ``raise_error`` is off).
@@ -114,10 +119,17 @@ def run_call(
             data.extend(answer.data)
             client.grant(pending, len(answer.data))
         elif isinstance(answer, Progress) and progress is not None:
+            if spinner is not None:
+                spinner.stop()
             progress(answer)
         return (answer,) if isinstance(answer, CallFinished | Failed) else None
 
-    (reply,) = client.converse(pending, take)
+    hear = None if spinner is None else lambda: spinner.next(pending)
+    try:
+        (reply,) = client.converse(pending, take, hear)
+    finally:
+        if spinner is not None:
+            spinner.close()
     if isinstance(reply, Failed):
         raise error_for(reply.kind, reply.message, record_id=reply.record_id or record_id)
     result = _result(reply, bytes(data), dry_run=request.options.dry_run)

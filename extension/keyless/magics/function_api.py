@@ -22,6 +22,7 @@ from keyless.magics.client import shared_client
 from keyless.magics.interactive import window
 from keyless.magics.results import ExecResult
 from keyless.magics.running import recorded, run_command
+from keyless.magics.spinner import spinner_for
 from keyless.magics.words import split_words
 from keyless.protocol.errors import InvalidRequest
 
@@ -56,7 +57,7 @@ def secure_exec(
         cwd: folder in the workspace; empty means where the kernel is now.
         stdin: standard input; ``None`` means an empty one.
         raise_error: whether a non-zero exit code raises.
-        quiet: ``False`` prints the output while it comes.
+        quiet: ``False`` prints the output while it comes, and that it still runs.
         dry_run: only ask whether it would be allowed.
         interactive: whether it gets a terminal, and the cell's input box as its keyboard; its
             output is shown whatever ``quiet`` says.
@@ -83,7 +84,8 @@ def secure_exec(
             cell=cell_info(),
         )
         emit = None if quiet and not interactive else print_live
-        return run_command(shared_client(), command, emit, raise_error=raise_error)
+        spinner = None if quiet or interactive else spinner_for(command.tool)
+        return run_command(shared_client(), command, emit, raise_error=raise_error, spinner=spinner)
 
 
 def print_live(stream: Literal["stdout", "stderr"], text: str) -> None:

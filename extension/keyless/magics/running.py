@@ -12,6 +12,7 @@ from keyless.magics.client import Emit, Outcome, SidecarClient, shared_client
 from keyless.magics.interactive import Dialogue, front_end
 from keyless.magics.rendering import last_line, one_line
 from keyless.magics.results import ExecResult
+from keyless.magics.spinner import Spinner
 from keyless.protocol.errors import CommandFailed, InvalidRequest, SidecarUnavailable, error_for
 from keyless.protocol.messages import Failed, Finished
 
@@ -23,7 +24,12 @@ _NAME, _REASON = 128, 1024
 
 
 def run_command(
-    client: SidecarClient, command: Command, emit: Emit | None, *, raise_error: bool = True
+    client: SidecarClient,
+    command: Command,
+    emit: Emit | None,
+    *,
+    raise_error: bool = True,
+    spinner: Spinner | None = None,
 ) -> ExecResult:
     """Run ``command``; blocks until it has ended.
 
@@ -33,6 +39,7 @@ def run_command(
         emit: where output goes while it comes; ``None`` shows nothing (not for a command with a
             terminal, whose output the person must see).
         raise_error: whether a non-zero exit code is an error.
+        spinner: shows that it runs, where it has no terminal; closed at the end.
 
     Raises:
         CommandFailed: a non-zero exit code, with the result in its ``result``.
@@ -50,8 +57,12 @@ def run_command(
         if emit is not None:
             emit(stream, text)
 
-    with dialogue.listening() if dialogue else contextlib.nullcontext():
-        outcome = client.run(command, take, dialogue)
+    try:
+        with dialogue.listening() if dialogue else contextlib.nullcontext():
+            outcome = client.run(command, take, dialogue or spinner)
+    finally:
+        if spinner is not None:
+            spinner.close()
     result = _result(command, outcome, kept, streamed=emit is not None)
     reply = outcome.reply
     if isinstance(reply, Failed):
