@@ -16,12 +16,12 @@ Pure: text in, a :class:`Plan` out.  Used by the magics and, for the option name
 
 from __future__ import annotations
 
-import keyword
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
+from keyless.magics.outs import read_out, variable
 from keyless.magics.words import split_lines, split_words
 from keyless.protocol.errors import InvalidRequest
 
@@ -53,7 +53,9 @@ OPTIONS: Mapping[str, Option] = MappingProxyType(
         "--no-isolated": Option("", "without a sandbox of its own, where a policy allows it"),
         "--cwd": Option("FOLDER", "folder to run in, in the workspace"),
         "--stdin": Option("NAME", "give the text or bytes in this variable as standard input"),
-        "--out": Option("NAME", "put the result into this variable"),
+        "--out": Option(
+            "NAME", "put the result into this variable; NAME:df its rows, as DataFrame"
+        ),
         "--interactive": Option("", "run it on a terminal, with the input box as its keyboard"),
         "--quiet": Option("", "show neither output nor result"),
         "--dry-run": Option("", "ask whether it would be allowed, without running it"),
@@ -84,6 +86,7 @@ class Options:
     cwd: str = ""
     stdin: str = ""
     out: str = ""
+    frame: bool = False
     interactive: bool = False
     quiet: bool = False
     dry_run: bool = False
@@ -200,9 +203,10 @@ def _with_value(options: Options, name: str, value: str) -> Options:
             raise InvalidRequest(f"--timeout takes seconds, such as 60, not {value!r}") from None
     if name == "--cwd":
         return replace(options, cwd=value)
-    if not value.isidentifier() or keyword.iskeyword(value):
-        raise InvalidRequest(f"{name} takes the name of a variable, not {value!r}")
-    return replace(options, out=value) if name == "--out" else replace(options, stdin=value)
+    if name == "--stdin":
+        return replace(options, stdin=variable(name, value))
+    out, frame = read_out(value)
+    return replace(options, out=out, frame=frame)
 
 
 def _unknown(name: str) -> str:

@@ -10,13 +10,13 @@
 
 from __future__ import annotations
 
-import keyword
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
 from keyless.magics.arguments import Option
+from keyless.magics.outs import read_out
 from keyless.magics.words import split_words
 from keyless.protocol.errors import InvalidRequest
 
@@ -31,7 +31,9 @@ OPTIONS: Mapping[str, Option] = MappingProxyType(
         "--wait": Option("WAITER", "after the call, wait until this state is reached"),
         "--query": Option("EXPRESSION", "JMESPath; its result is in `selected`"),
         "--save": Option("MEMBER=FILE", "save content of the answer into a workspace file"),
-        "--out": Option("NAME", "put the result into this variable"),
+        "--out": Option(
+            "NAME", "put the result into this variable; NAME:df its rows, as DataFrame"
+        ),
         "--quiet": Option("", "show neither progress nor result"),
         "--dry-run": Option("", "ask whether it would be allowed, without calling"),
         "--no-raise": Option("", "an error of the service is no exception"),
@@ -59,6 +61,7 @@ class CallOptions:
     query: str = ""
     save: Mapping[str, str] = field(default_factory=dict)
     out: str = ""
+    frame: bool = False
     quiet: bool = False
     dry_run: bool = False
     raise_error: bool = True
@@ -147,7 +150,8 @@ def _with_value(options: CallOptions, name: str, value: str) -> CallOptions:
         if not (member and equals and path):
             raise InvalidRequest(f"--save takes MEMBER=FILE, such as Body=a.csv, not {value!r}")
         return replace(options, save={**options.save, member: path})
-    if name == "--out" and (not value.isidentifier() or keyword.iskeyword(value)):
-        raise InvalidRequest(f"--out takes the name of a variable, not {value!r}")
+    if name == "--out":
+        out, frame = read_out(value)
+        return replace(options, out=out, frame=frame)
     plain: dict[str, Any] = {name.removeprefix("--"): value}
     return replace(options, **plain)

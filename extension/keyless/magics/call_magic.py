@@ -11,6 +11,7 @@ from keyless.magics.call_function import make_call, secure_call
 from keyless.magics.call_results import CallResult
 from keyless.magics.call_values import read_parameters
 from keyless.magics.calling import recorded_call
+from keyless.magics.outs import bind, check_frame
 from keyless.magics.results import current_execution_count
 from keyless.magics.views import View, verdict_view
 from keyless.protocol.errors import CallFailed, ExecError, InvalidRequest, SidecarUnavailable
@@ -39,7 +40,7 @@ class CallMagics(Magics):
 
         The parameters are JSON, or a Python dictionary that may use the notebook's variables.
         Options: --region NAME, --credentials NAME, --timeout SECONDS, --paginate, --wait WAITER,
-        --query JMESPATH, --save MEMBER=FILE, --out NAME, --quiet, --dry-run, --no-raise.
+        --query JMESPATH, --save MEMBER=FILE, --out NAME or NAME:df, --quiet, --dry-run, --no-raise.
         """
         words = line.split()
         try:
@@ -56,20 +57,19 @@ class CallMagics(Magics):
 
     def _call(self, asked: CallLine, cell: str | None) -> CallResult:
         options = asked.options
+        if options.frame:
+            check_frame()
         parameters = read_parameters(_body(asked, cell), self.shell.user_ns)
         try:
             result = make_call(asked.service, asked.operation, parameters, options)
         except CallFailed as error:
-            self._bind(options.out, error.result)
+            if isinstance(error.result, CallResult):
+                bind(self.shell.user_ns, options.out, error.result, frame=False)
             raise
-        self._bind(options.out, result)
+        bind(self.shell.user_ns, options.out, result, frame=options.frame and result.ok)
         if options.quiet:
             result.hide_in(current_execution_count())
         return result
-
-    def _bind(self, name: str, result: object) -> None:
-        if name and isinstance(result, CallResult):
-            self.shell.user_ns[name] = result
 
 
 def why_call(text: str) -> View:

@@ -6,6 +6,7 @@ interrupt reaches it and an agent sees the end of the command as the end of the 
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
@@ -16,8 +17,10 @@ from keyless.magics.checks import Command, checked, input_bytes, workspace_folde
 from keyless.magics.client import shared_client
 from keyless.magics.function_api import current_folder, print_live
 from keyless.magics.interactive import window
+from keyless.magics.outs import bind, check_frame
 from keyless.magics.results import ExecResult, ExecResults, current_execution_count
 from keyless.magics.running import recorded, run_command
+from keyless.magics.spinner import spinner_for
 from keyless.protocol.errors import ExecError, InvalidRequest
 
 __all__ = ["ExecMagics"]
@@ -42,8 +45,8 @@ class ExecMagics(Magics):
             %secure_exec [options] TOOL ARGUMENTS
 
         Options: --credentials NAMES, --timeout SECONDS, --isolated, --no-isolated, --cwd FOLDER,
-        --stdin NAME, --out NAME, --interactive, --quiet, --dry-run, --no-raise (see
-        ``%keyless help``).
+        --stdin NAME, --out NAME or NAME:df, --interactive, --quiet, --dry-run, --no-raise
+        (see ``%keyless help``).
 
         There is no shell: quotes work, but pipes, redirections, globs and variables don't.
         Several commands stop at the first one that fails.
@@ -71,6 +74,7 @@ class ExecMagics(Magics):
                 results.append(error.result)
             raise
         finally:
+            # What there is, also where a command failed.
             self._bind(plan, results)
         answer = results[0] if len(commands) == 1 else results
         if plan.options.quiet:
@@ -79,6 +83,8 @@ class ExecMagics(Magics):
 
     def _commands(self, plan: Plan) -> list[Command]:
         options = plan.options
+        if options.frame:
+            check_frame(len(plan.commands))
         stdin = self._variable(options.stdin) if options.stdin else None
         # All are checked before the first one runs: a mistake in the third line stops the cell.
         return [
@@ -105,6 +111,7 @@ class ExecMagics(Magics):
             command,
             None if options.quiet else print_live,
             raise_error=options.raise_error,
+            spinner=None if options.quiet or options.interactive else spinner_for(_named(command)),
         )
 
     def _variable(self, name: str) -> Any:
@@ -117,7 +124,16 @@ class ExecMagics(Magics):
         return value
 
     def _bind(self, plan: Plan, results: ExecResults) -> None:
-        """Give ``--out`` what there is, also where a command failed."""
-        if plan.options.out and results:
-            single = len(plan.commands) == 1
-            self.shell.user_ns[plan.options.out] = results[0] if single else results
+        if not results:
+            return
+        result = results[0] if len(plan.commands) == 1 else results
+        bind(
+            self.shell.user_ns,
+            plan.options.out,
+            result,
+            frame=plan.options.frame and results[0].ok,
+        )
+
+
+def _named(command: Command) -> str:
+    return shlex.join((command.tool, *command.argv[:2]))
