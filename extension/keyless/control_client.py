@@ -148,6 +148,14 @@ class ControlClient:
         """
         await self._call("POST", "/api/deny", {"id": question, "reason": reason, "via": self._via})
 
+    async def stop(self, record_id: str) -> None:
+        """End a command that runs.
+
+        Args:
+            record_id: of the command, as :meth:`status` and the event ``started`` name it.
+        """
+        await self._call("POST", "/api/stop", {"record_id": record_id, "via": self._via})
+
     # ------------------------------------------------------------------ credentials
 
     async def store(

@@ -136,6 +136,8 @@ class Underway:
     def __init__(self) -> None:
         self.credit = Credit()
         self.cancelled = asyncio.Event()
+        #: Whether it was cancelled by a person, over the control socket.
+        self.stopped = False
 
     def feed_stdin(self, data: bytes) -> None:
         """Take a piece of standard input.

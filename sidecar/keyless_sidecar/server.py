@@ -90,6 +90,7 @@ class Parts:
     """
 
     kernel_id: str
+    notebook: str
     workspace_path: str
     scratch: Path
     control_folder: str
@@ -215,6 +216,7 @@ def _start(settings_fd: int) -> Parts:
         raise NotStarted(str(error).rstrip(".") + ".") from None
     return Parts(
         kernel_id=settings.kernel_id,
+        notebook=settings.notebook,
         workspace_path=settings.workspace,
         scratch=Path(settings.scratch),
         control_folder=settings.control_folder,
@@ -318,6 +320,7 @@ async def _serve(parts: Parts, options: argparse.Namespace) -> int:
     calls = CallRunner(
         planner=CallPlanner(parts.workspace, parts.policy, owner, lambda: approvals.attended),
         approvals=approvals,
+        news=news,
         keeper=keeper,
         audit=parts.audit,
         ways=ways,
@@ -371,6 +374,7 @@ async def _serve(parts: Parts, options: argparse.Namespace) -> int:
             reporter=reporter,
             audit=parts.audit,
             most=config.tools.max_requests,
+            notebook=parts.notebook,
         )
     except ControlUnavailable as error:
         _say(options.status_fd, {"error": str(error)})

@@ -32,6 +32,7 @@ from keyless_sidecar.calls.progress import Meter, tell
 from keyless_sidecar.calls.recording import CallRecorder
 from keyless_sidecar.egress.pool import Pool
 from keyless_sidecar.execution.guarding import NO_VAULT, guarded
+from keyless_sidecar.execution.news import News
 from keyless_sidecar.flow import CallFlow
 from keyless_sidecar.keeper import Keeper
 from keyless_sidecar.placeholders import PlaceholderBook
@@ -64,6 +65,7 @@ class CallRunner:
         most: bytes that one call may leave in the workspace.
         threads: calls that are made at once.
         approvals: asks a person where the policy wants one.
+        news: tells who listens what runs.
     """
 
     def __init__(
@@ -80,8 +82,10 @@ class CallRunner:
         most: int,
         threads: int,
         approvals: Approvals,
+        news: News,
     ) -> None:
         self._approvals = approvals
+        self._news = news
         self._planner = planner
         self._keeper = keeper
         self._audit = audit
@@ -150,11 +154,15 @@ class CallRunner:
     ) -> Reply:
         await send(Started(id=flow.request.id, record_id=recorder.record_id))
         begun = time.monotonic()
+        words = (plan.service, plan.operation.name)
+        self._news.called(flow, recorder.record_id, words, plan.credential.name)
         try:
             made = await self._made(flow, plan, recorder.record_id, send)
         except VaultError as error:
             _log.error("vault: %s", error)
             made = Made(failure=("SidecarUnavailable", NO_VAULT))
+        finally:
+            self._news.ended(recorder.record_id)
         try:
             # Up to date: what the answer was found to hold is known by now.
             recorder.patterns = await self._keeper.patterns()
@@ -166,7 +174,9 @@ class CallRunner:
         for piece in pieces(ending.data):
             await flow.credit.take(len(piece))
             await send(Piece(id=flow.request.id, data=piece))
-        return ending.reply(recorder.record_id)
+        reply = ending.reply(recorder.record_id)
+        self._news.finished(recorder.record_id, reply)
+        return reply
 
     async def _made(self, flow: CallFlow, plan: CallPlan, record: str, send: Send) -> Made:
         entry = await self._keeper.entry(plan.credential.name)
@@ -247,7 +257,8 @@ class CallRunner:
             telling.cancel()
             await asyncio.gather(cancel, telling, return_exceptions=True)
         if flow.cancelled.is_set():
-            return Made(failure=("CommandCancelled", "The call was cancelled."))
+            why = "A person stopped the call." if flow.stopped else "The call was cancelled."
+            return Made(failure=("CommandCancelled", why))
         return Made(
             failure=(
                 "CommandTimeout",

@@ -49,11 +49,13 @@ class Control:
         reporter: StatusReporter,
         audit: AuditLog,
         most: int,
+        notebook: str,
     ) -> None:
         """Make socket and token, and serve.
 
         Args:
             most: commands under way at once.
+            notebook: path of the notebook, empty where it isn't known.
 
         Raises:
             ControlUnavailable: that can't be done.
@@ -77,6 +79,7 @@ class Control:
                     executor=self._executor,
                     reporter=reporter,
                     audit=audit,
+                    notebook=notebook,
                 )
             return await api(request)
 

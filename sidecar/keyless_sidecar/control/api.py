@@ -24,6 +24,7 @@ from keyless_sidecar.control.stream import news
 from keyless_sidecar.events import Events
 from keyless_sidecar.execution.news import News
 from keyless_sidecar.keeper import Keeper
+from keyless_sidecar.printable import printable
 from keyless_sidecar.status import StatusReporter
 from keyless_sidecar.vault import Entry, NameTaken, VaultError
 from keyless_sidecar.vault.bindings import require_reach
@@ -45,6 +46,7 @@ class ControlApi:
         executor: runs commands.
         reporter: knows the state.
         audit: records what changes, and is shown.
+        notebook: path of the notebook, empty where it isn't known.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class ControlApi:
         executor: Executor,
         reporter: StatusReporter,
         audit: AuditLog,
+        notebook: str,
     ) -> None:
         self._approvals = approvals
         self._events = events
@@ -65,6 +68,7 @@ class ControlApi:
         self._executor = executor
         self._reporter = reporter
         self._audit = audit
+        self._notebook = notebook
 
     async def __call__(self, request: Request) -> Answer | Stream:
         """Answer one request.
@@ -91,6 +95,7 @@ class ControlApi:
         return Answer.of(
             types.KernelStatus(
                 **known,
+                notebook=printable(self._notebook),
                 approvers=self._events.approvers,
                 pending=len(self._approvals.pending()),
                 running=[types.Running(**each) for each in self._news.running()],
@@ -136,6 +141,16 @@ class ControlApi:
             raise Refusal(404, "NotPending", str(error)) from None
         except Undecidable as error:
             raise Refusal(409, "Undecidable", str(error)) from None
+
+    async def _stop(self, request: Request, body: types.Stop, _: Any) -> Answer:
+        if not self._news.runs(body.record_id):
+            raise Refusal(404, "NotRunning", "No command of that record runs now.")
+        by = {"via": body.via, **request.peer}
+        await asyncio.to_thread(
+            self._audit.append, "exec.stopped", {"request": body.record_id, "by": by}
+        )
+        self._news.stop(body.record_id)
+        return Answer.of(types.Done())
 
     # ------------------------------------------------------------------ the vault
 

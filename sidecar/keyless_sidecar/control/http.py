@@ -1,7 +1,7 @@
-"""HTTP/1.1 on the control socket, by tornado: heads and bodies in, answers and streams out.
+"""HTTP/1.1 by tornado, for the control socket and the page: heads and bodies in, answers out.
 
-What could come from a web page is refused before anything is looked at: an ``Origin``, a ``Host``
-that isn't ``localhost``, a form.  There are no cookies; the token is asked of each request.
+Who may speak at all is decided on the head, by a :data:`Check`, before anything of a body is read.
+There are no cookies.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import http.client
 import logging
 import socket
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from tornado import httputil
 from tornado.http1connection import HTTP1Connection
@@ -20,7 +20,7 @@ from tornado.iostream import StreamClosedError
 
 from keyless_sidecar.control.requests import Answer, Refusal, Request, Stream
 
-__all__ = ["MAX_BODY", "serve"]
+__all__ = ["ALWAYS", "MAX_BODY", "Check", "serve"]
 
 #: Largest body of a request, in bytes; standard input is the largest thing in one.
 MAX_BODY = 4 * 1024 * 1024
@@ -30,29 +30,37 @@ IDLE, BODY_TIME = 60.0, 60.0
 #: Requests under way at once, those that listen among them.
 MOST_REQUESTS = 64
 
-_ALWAYS = (
+#: Headers of every answer.
+ALWAYS = (
     ("Cache-Control", "no-store"),
     ("X-Content-Type-Options", "nosniff"),
     ("Server", "keyless"),
 )
 _log = logging.getLogger(__name__)
 
-MaySpeak = Callable[[str], bool]
+#: Raises :class:`Refusal` where a request with this head may not be made.
+Check = Callable[[httputil.RequestStartLine, httputil.HTTPHeaders], None]
 Router = Callable[[Request], Awaitable[Answer | Stream]]
 
 
-def serve(listener: socket.socket, may_speak: MaySpeak, router: Router) -> HTTPServer:
-    """Serve a listening unix socket on the running loop.
+def serve(
+    listener: socket.socket,
+    check: Check,
+    router: Router,
+    always: Sequence[tuple[str, str]] = ALWAYS,
+) -> HTTPServer:
+    """Serve a listening socket on the running loop.
 
     Args:
         listener: the server closes it.
-        may_speak: whether an ``Authorization`` header is the right one.
+        check: who may speak.
         router: answers.
+        always: headers of every answer, refusals included.
     """
     # Its reports hold pieces of what was sent; what is wrong with a request its sender hears.
     logging.getLogger("tornado").setLevel(logging.CRITICAL)
     server = HTTPServer(
-        _Connections(may_speak, router),
+        _Connections(check, router, always),
         max_header_size=MAX_HEAD,
         max_body_size=MAX_BODY,
         idle_connection_timeout=IDLE,
@@ -63,9 +71,10 @@ def serve(listener: socket.socket, may_speak: MaySpeak, router: Router) -> HTTPS
 
 
 class _Connections(httputil.HTTPServerConnectionDelegate):
-    def __init__(self, may_speak: MaySpeak, router: Router) -> None:
-        self._may_speak = may_speak
+    def __init__(self, check: Check, router: Router, always: Sequence[tuple[str, str]]) -> None:
+        self._check = check
         self._router = router
+        self._always = always
         self._under_way: set[_Exchange] = set()
 
     def start_request(
@@ -73,7 +82,7 @@ class _Connections(httputil.HTTPServerConnectionDelegate):
     ) -> httputil.HTTPMessageDelegate:
         if not isinstance(request_conn, HTTP1Connection):
             raise TypeError("a connection of another kind")
-        return _Exchange(request_conn, self._may_speak, self._router, self._under_way)
+        return _Exchange(request_conn, self._check, self._router, self._always, self._under_way)
 
 
 class _Exchange(httputil.HTTPMessageDelegate):
@@ -82,13 +91,15 @@ class _Exchange(httputil.HTTPMessageDelegate):
     def __init__(
         self,
         connection: HTTP1Connection,
-        may_speak: MaySpeak,
+        check: Check,
         router: Router,
+        always: Sequence[tuple[str, str]],
         under_way: set[_Exchange],
     ) -> None:
         self._connection = connection
-        self._may_speak = may_speak
+        self._may = check
         self._router = router
+        self._always = always
         self._under_way = under_way
         self._gone = asyncio.Event()
         self._body = bytearray()
@@ -129,19 +140,7 @@ class _Exchange(httputil.HTTPMessageDelegate):
     def _check(self, line: httputil.RequestStartLine, headers: httputil.HTTPHeaders) -> None:
         if len(self._under_way) >= MOST_REQUESTS:
             raise Refusal(409, "Busy", f"{MOST_REQUESTS} requests are under way already.")
-        if headers.get_list("Host") != ["localhost"]:
-            raise Refusal(403, "WrongHost", "The Host header must be localhost.")
-        for name in ("Origin", "Sec-Fetch-Site", "Referer", "Cookie"):
-            if name in headers:
-                raise Refusal(403, "Forbidden", "Web pages have no access to this.")
-        tokens = headers.get_list("Authorization")
-        if len(tokens) != 1 or not self._may_speak(tokens[0]):
-            raise Refusal(
-                401,
-                "Unauthorized",
-                "The token in control.token is needed, as Authorization: Bearer TOKEN.",
-                headers=(("WWW-Authenticate", 'Bearer realm="keyless"'),),
-            )
+        self._may(line, headers)
         if "Content-Encoding" in headers:
             raise Refusal(415, "InvalidRequest", "A body is sent as it is, without an encoding.")
         length = headers.get("Content-Length", "0")
@@ -190,7 +189,7 @@ class _Exchange(httputil.HTTPMessageDelegate):
             {
                 "Content-Type": answer.content_type,
                 "Content-Length": str(len(answer.body)),
-                **dict(_ALWAYS),
+                **dict(self._always),
                 **dict(answer.headers),
             }
         )
@@ -207,7 +206,7 @@ class _Exchange(httputil.HTTPMessageDelegate):
 
     async def _stream(self, answer: Stream) -> None:
         headers = httputil.HTTPHeaders(
-            {"Content-Type": answer.content_type, "Connection": "close", **dict(_ALWAYS)}
+            {"Content-Type": answer.content_type, "Connection": "close", **dict(self._always)}
         )
         gone = asyncio.ensure_future(self._gone.wait())
         following: asyncio.Future[bytes | None] | None = None

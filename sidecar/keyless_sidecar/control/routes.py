@@ -57,6 +57,10 @@ ROUTES = (
         "POST", "/api/deny", "deny", "Say no to a question.", types.Deny, errors=(404, *_WRITE)
     ),
     Route(
+        "POST", "/api/stop", "stop", "End a command that runs.", types.Stop,
+        errors=(404, *_WRITE),
+    ),
+    Route(
         "GET", "/api/events", "events_stream",
         "Server-sent events: pending, decided, started, finished.  Who listens may answer "
         "questions, so that they wait, unless approves=false.",

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hmac
 import os
 import secrets
 import socket
@@ -118,13 +117,8 @@ class ControlServer:
 
     def _first(self) -> None:
         """Somebody connects: now HTTP is needed."""
+        from keyless_sidecar.control.access import local_only
         from keyless_sidecar.control.http import serve
 
         asyncio.get_running_loop().remove_reader(self._socket.fileno())
-        self._server = serve(self._socket, self._may_speak, self._router)
-
-    def _may_speak(self, authorization: str) -> bool:
-        scheme, _, token = authorization.partition(" ")
-        return scheme.lower() == "bearer" and hmac.compare_digest(
-            token.strip().encode("utf-8", "surrogateescape"), self._token.encode()
-        )
+        self._server = serve(self._socket, local_only(self._token), self._router)

@@ -32,6 +32,7 @@ QuestionId = Annotated[str, Meta(pattern="^[0-9a-f]{8}$")]
 #: An entry's name; two are addresses of the API.
 ENTRY_NAME = "^(?!(?:exec|store)$)[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 EntryName = Annotated[str, Meta(pattern=ENTRY_NAME)]
+RecordId = Annotated[str, Meta(pattern="^k[0-9a-f]{6}-[0-9]{6,12}$")]
 Via = Literal["host", "terminal", "page"]
 CredentialKind = Literal["aws", "token", "basic", "postgres", "file", "generic"]
 
@@ -58,6 +59,14 @@ class Deny(_Closed, frozen=True):
     id: QuestionId
     #: For the cell.
     reason: Annotated[str, Meta(max_length=500)] = ""
+    via: Via = "host"
+
+
+class Stop(_Closed, frozen=True):
+    """End a command that runs."""
+
+    #: The command's first audit record.
+    record_id: RecordId
     via: Via = "host"
 
 
@@ -235,6 +244,8 @@ class Running(_Closed, frozen=True):
     argv: list[str]
     credentials: list[str]
     origin: str
+    #: Of the cell, as the kernel's side says; 0 where it comes from none.
+    execution_count: int
     seconds: float
 
 
@@ -242,6 +253,8 @@ class KernelStatus(_Closed, frozen=True):
     """The kernel, its tools and credentials by name, and what is under way."""
 
     kernel_id: str
+    #: Path of the notebook, as the Jupyter server named it at the start; empty where it didn't.
+    notebook: str
     level: str
     guarantees: list[str]
     workspace: str

@@ -148,6 +148,9 @@ class Runner:
         self._news.started(flow, plan, recorder)
         try:
             outcome = await self._run(flow, plan, recorder.record_id, send, scope)
+            if flow.stopped and outcome.failure and outcome.failure[0] == "CommandCancelled":
+                who = f"A person stopped {plan.tool.name}; files it wrote were discarded."
+                outcome.failure = "CommandCancelled", who
         finally:
             self._news.ended(recorder.record_id)
             await scope.close()
