@@ -1,4 +1,4 @@
-"""``python -I -m keyless_sidecar serve|vault|audit|policy|tools|scrub``: the privileged program.
+"""``python -I -m keyless_sidecar serve|vault|page|audit|…``: the privileged program.
 
 ``serve`` is started by the supervisor, one for each kernel; the others by ``jupyter keyless``.
 """
@@ -21,7 +21,7 @@ def main(argv: list[str] | None = None) -> int:
         from keyless_sidecar.server import main as serve
 
         return serve(rest)
-    if command in ("vault", "scrub"):  # they hold values
+    if command in ("vault", "page", "scrub"):  # they hold values, or a token
         try:
             harden()
         except HardeningError as error:
@@ -31,6 +31,10 @@ def main(argv: list[str] | None = None) -> int:
         from keyless_sidecar.commands.vault import main as vault
 
         return vault(rest)
+    if command == "page":
+        from keyless_sidecar.commands.page import main as page
+
+        return page(rest)
     if command == "scrub":
         from keyless_sidecar.commands.scrub import main as scrub
 
@@ -48,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
 
         return tools(rest)
     print(
-        "usage: python -I -m keyless_sidecar serve|vault|audit|policy|tools|scrub …",
+        "usage: python -I -m keyless_sidecar serve|vault|page|audit|policy|tools|scrub …",
         file=sys.stderr,
     )
     return 2

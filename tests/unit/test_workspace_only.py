@@ -63,6 +63,8 @@ ALLOWED = {
     "egress/authority.py": "a memory file, since ssl loads keys from files only",
     "egress/aws/catalog.py": "the service models of an installed botocore",
     "egress/trust.py": "botocore's bundle of certificates",
+    "page/assets.py": "the page's own files, beside it, at the start",
+    "page/server.py": "the page's address, by the descriptor of Jupyter's private runtime folder",
     "control/server.py": "socket and token, by the descriptor of a private folder",
     "ways.py": "the system's bundle of certificates",
     "policy/loading.py": "the person's policy, by a folder that only its owner may change",

@@ -17,6 +17,7 @@ _COMMANDS = {
     "pending": "what waits for your approval",
     "approve": "say yes to it, once or for some minutes",
     "deny": "say no to it",
+    "page": "a page in your browser where you watch your kernels, approve and deny",
     "audit": "show, verify: what notebooks did with them",
     "scrub": "find secrets in notebooks, and take them out",
     "run": "execute a notebook headless; fails where a cell does",

@@ -14,12 +14,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from jupyter_core.paths import jupyter_runtime_dir
 from traitlets.config import Config
 
 from keyless_kernel.confine import ConfigError
 from keyless_kernel.confine.settings import data_dir, load_config
 
-__all__ = ["ask", "run", "vault_folder"]
+__all__ = ["ask", "become", "run", "vault_folder"]
 
 _TIMEOUT = 60.0
 #: Commands that open the vault.
@@ -41,6 +42,17 @@ def run(command: str, arguments: Sequence[str]) -> int:
             except KeyboardInterrupt:
                 # It got the signal too, and ends by itself.
                 continue
+
+
+def become(command: str, arguments: Sequence[str]) -> int:
+    """Turn this process into the privileged one, so that whoever ends it ends that."""
+    try:
+        argv = _argv(command, arguments, load_config())
+    except ConfigError as error:
+        print(f"jupyter keyless {command}: {error}", file=sys.stderr)
+    else:
+        os.execv(argv[0], argv)  # noqa: S606 - no shell
+    return 1
 
 
 def ask(
@@ -93,6 +105,9 @@ def vault_folder(config: Config) -> Path:
 
 
 def _argv(command: str, arguments: Sequence[str], config: Config) -> list[str]:
+    if command == "page":
+        places = ["--runtime-dir", jupyter_runtime_dir()]
+        return [sys.executable, "-I", "-m", "keyless_sidecar", command, *places, *arguments]
     places = ["--data-dir", str(vault_folder(config) if command in _VAULT_USERS else data_dir())]
     records = _folder(config, "Audit")
     if command == "audit" and records:
