@@ -17,7 +17,7 @@ WORKERS ?= 2
 LARGE_MIB ?= 5120
 RESIGNED ?= 100000
 
-.PHONY: packages labextension demo test lint attacks fuzz fuzz-frames stress bench docs lock clean setup frameworks
+.PHONY: packages labextension demo test lint attacks fuzz fuzz-frames stress bench pictures docs lock clean setup frameworks
 .DEFAULT_GOAL := help
 
 help:
@@ -121,6 +121,10 @@ stress: setup
 bench: setup
 	$(BIN)/python benchmarks/secured_call.py --output build/bench
 	$(BIN)/python -m benchmarks.exposure --output build/bench
+
+# The documentation's pictures of the approval page, as the tests see it.
+pictures: setup packages
+	KEYLESS_PICTURES=docs $(BIN)/pytest -q tests/browser/test_real_kernel.py
 
 docs: setup
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs build/docs

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from tests.support.asking import denying
 from tests.support.kept import Kept
-from tests.support.kernels import SANDBOX_UID, Session, control_folder
+from tests.support.kernels import SANDBOX_UID, Session, Stage, control_folder
+from tests.support.page import page_server, send
 from tests.support.rawhttp import exchange, head
 
 from keyless.control_client import ControlClient, ControlError
@@ -51,6 +52,24 @@ for address in (folder + "/control", "/run/keyless/control", "/proc/1/root" + fo
 for root in ("/run", "/tmp", "/var", os.path.expanduser("~"), os.getcwd()):
     for where, _, names in os.walk(root):
         won += [where + "/" + name for name in names if name in ("control", "control.token")]
+print(json.dumps(won))
+"""
+
+#: Told where the page is, and its token.
+REACH = """
+import json, socket, urllib.request
+won = []
+for host in ("127.0.0.1", "localhost", "::1", "0.0.0.0"):
+    try:
+        socket.create_connection((host, {port}), 2).close()
+        won.append("connected to " + host)
+    except OSError:
+        pass
+request = urllib.request.Request({url!r}, headers={{"Authorization": "Bearer {token}"}})
+try:
+    won.append(urllib.request.urlopen(request, timeout=2).read().decode())
+except OSError:
+    pass
 print(json.dumps(won))
 """
 
@@ -134,6 +153,25 @@ def test_a_web_page_gets_nowhere(keyless: Kept) -> None:
     ):
         status, _ = exchange(folder, raw)
         assert status in (400, 401, 403, 415)
+
+
+@pytest.mark.attack(
+    wall="network namespace",
+    title="Reach the approval page, with its address and token told",
+)
+def test_a_cell_reaches_no_approval_page(keyless: Kept, world: Stage) -> None:
+    session = keyless.get()
+    with page_server(world.home / "runtime") as served:
+        status, _ = send(
+            served, "GET /api/kernels HTTP/1.1", f"Host: {served.host}",
+            f"Authorization: Bearer {served.token}",
+        )  # fmt: skip
+        assert status == 200
+        done = session.run(
+            REACH.format(port=served.port, url=f"{served.origin}/api/kernels", token=served.token)
+        )
+    assert not done.error
+    assert json.loads(done.text) == []
 
 
 def test_an_answer_counts_for_its_own_kernel_and_once(keyless: Kept) -> None:

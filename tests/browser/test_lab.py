@@ -11,13 +11,17 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, expect
+from tests.support.chromium import connected, press, question
 from tests.support.jupyter import TOKEN, Home, Server, home, server
+from tests.support.page import page_server
 
 from keyless.control_client import ControlClient, kernels
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+#: What any page of another origin tries.
+ATTACK = (Path(__file__).parent / "hostile_page.js").read_text()
 HOSTILE = (Path(__file__).parent / "hostile.js").read_text()
 #: Looks like a token of GitHub's.
 PASTED = "ghp_" + "aB3d" * 9
@@ -54,17 +58,6 @@ def place() -> Iterator[Home]:
 def lab(place: Home) -> Iterator[Server]:
     with server(place, program="jupyterlab") as started:
         yield started
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    """Debian's Chromium.  Root has no sandbox of its own; and it shall not talk to anybody."""
-    quiet = ["background-networking", "component-update", "gpu", "quic", "sync"]
-    arguments = ["--no-sandbox", "--no-first-run", *(f"--disable-{each}" for each in quiet)]
-    async with async_playwright() as driver:
-        started = await driver.chromium.launch(executable_path="/usr/bin/chromium", args=arguments)
-        yield started
-        await started.close()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -159,6 +152,33 @@ async def test_a_script_in_an_output_approves_nothing(page: Page, lab: Server) -
     token = (kernels(lab.home.folder / "runtime")[running[0]["id"]] / "control.token").read_text()
     assert token.strip() not in told
     assert [str(path) for path in lab.home.folder.rglob("evil.py")] == []
+
+
+@pytest.mark.attack(
+    wall="origin and bearer token of the approval page",
+    title="Approve by a script in JupyterLab's page, with the approval page open in the next tab",
+)
+async def test_nor_does_it_with_the_approval_page_in_the_next_tab(page: Page, lab: Server) -> None:
+    with page_server(lab.home.folder / "runtime") as served:
+        approvals = await connected(page.context, served.link)
+        await run(page, 1)
+        asked = question(approvals, "write it")
+        await expect(asked).to_contain_text("book.ipynb")
+        (kernel,) = kernels(lab.home.folder / "runtime").items()
+        (waits,) = await ControlClient(kernel[1]).pending()
+        order = json.dumps({"kernel": kernel[0], "id": waits["id"]})
+        assert await page.evaluate(ATTACK, [served.origin, order, "A" * 43]) == []
+        # Nor does it find the other tab's token in anything that the two might share.
+        shared = await page.evaluate(
+            "[document.cookie, JSON.stringify(localStorage), JSON.stringify(sessionStorage)].join()"
+        )
+        assert served.token not in shared
+        assert [each["id"] for each in await ControlClient(kernel[1]).pending()] == [waits["id"]]
+        await approvals.bring_to_front()
+        await press(asked, "Allow once")
+        below = page.locator(".jp-CodeCell").nth(1).locator(".keyless-below")
+        await expect(below).to_contain_text("done")
+        await approvals.close()
 
 
 async def test_what_is_saved_holds_no_secret_and_a_person_is_told(page: Page, lab: Server) -> None:
