@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 VAULT_ENTRY = "local-aws"
@@ -22,7 +22,7 @@ _SEARCHED = ("JUPYTER_CONFIG_PATH", "JUPYTER_PATH")
 
 
 #: What the demo's person allows: deploying, and nothing that hands out secrets or lets others in.
-_POLICY = """\
+POLICY = """\
 @id("deploy")
 permit (
   principal,
@@ -48,7 +48,7 @@ class PrivateJupyter:
         self._root = root
 
     def configure(
-        self, workspace: Path, endpoint: str, *, policy: str = _POLICY, more: str = ""
+        self, workspace: Path, endpoint: str, *, policy: str = POLICY, more: str = ""
     ) -> None:
         """Write ``jupyter_keyless_config.py`` and the policy.
 
@@ -66,6 +66,15 @@ class PrivateJupyter:
             f"c.Egress.upstreams = {{'*.amazonaws.com': {endpoint!r}}}\n"
             f"c.Confinement.workspace = {str(workspace)!r}\n" + more
         )
+
+    def configure_server(self, settings: Mapping[str, object]) -> None:
+        """Write ``jupyter_server_config.py``.
+
+        Args:
+            settings: ``Class.trait`` to value.
+        """
+        lines = (f"c.{name} = {value!r}\n" for name, value in settings.items())
+        (self._root / "config" / "jupyter_server_config.py").write_text("".join(lines))
 
     def store_aws_key(
         self,
@@ -94,9 +103,24 @@ class PrivateJupyter:
         options = [word for tool in tools for word in ("--tool", tool)]
         if delivery:
             options += ["--delivery", delivery]
-        self._run(
-            ["add", name, "--kind", "aws", "--from-stdin", *options], "vault", json.dumps(fields)
-        )
+        self._add(name, "aws", json.dumps(fields), options)
+
+    def store_token(self, value: str, *, name: str, tool: str, host: str) -> None:
+        """Put a token that is for one host into the encrypted file vault, over a pipe.
+
+        Args:
+            value: of the token.
+            name: of the entry.
+            tool: that it is bound to.
+            host: that the proxy gives it to.
+
+        Raises:
+            CommandRefused: the vault said no.
+        """
+        self._add(name, "token", value, ["--tool", tool, "--host", host])
+
+    def _add(self, name: str, kind: str, secret: str, options: Sequence[str]) -> None:
+        self._run(["add", name, "--kind", kind, "--from-stdin", *options], "vault", secret)
 
     def verify_audit(self) -> str:
         """Check the chains of records; returns how many there are.

@@ -7,6 +7,7 @@ credentials, and a tool that holds its key itself.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from keyless.localaws.policy import Document
@@ -14,17 +15,19 @@ from keyless.localaws.private_jupyter import PrivateJupyter
 from keyless.localaws.server import LocalAws
 from keyless.localaws.setup import role_arn
 
-__all__ = ["FUNCTION", "ROLE", "configure", "local_aws"]
+__all__ = ["FUNCTION", "LAMBDA", "POLICY", "ROLE", "USER", "configure", "local_aws"]
 
 FUNCTION = "greeter"
 #: Whose sessions cells may have.
 ROLE = "deployer"
 
-_LAMBDA: Document = {
+#: What that role may.
+LAMBDA: Document = {
     "Version": "2012-10-17",
     "Statement": [{"Effect": "Allow", "Action": "lambda:*", "Resource": "*"}],
 }
-_USER: Document = {
+#: What the person's user may.
+USER: Document = {
     "Version": "2012-10-17",
     "Statement": [
         {"Effect": "Allow", "Action": "lambda:*", "Resource": "*"},
@@ -37,7 +40,7 @@ _USER: Document = {
     ],
 }
 #: What this person allows.  The built-in policy asks for most of it.
-_POLICY = """\
+POLICY = """\
 @id("deploy")
 permit (
   principal,
@@ -56,27 +59,38 @@ permit (principal, action == Action::"session", resource == Credential::"deploy"
 
 def local_aws() -> LocalAws:
     """An AWS whose user may deploy functions, and take the role that does so."""
-    return LocalAws(user_policy=_USER, roles={ROLE: _LAMBDA})
+    return LocalAws(user_policy=USER, roles={ROLE: LAMBDA})
 
 
-def configure(jupyter: PrivateJupyter, workspace: Path, aws: LocalAws) -> None:
+def configure(
+    jupyter: PrivateJupyter,
+    workspace: Path,
+    aws: LocalAws,
+    *,
+    policy: str = POLICY,
+    more: str = "",
+    tools: Sequence[str] = (),
+) -> None:
     """Write configuration, policy and vault.
 
     Args:
         jupyter: private folders.
         workspace: that kernels work in.
         aws: running.
+        policy: text of ``policy.cedar``.
+        more: further lines of the configuration.
+        tools: further ones that may use the key by proxy.
     """
     session = {"role_arn": role_arn(ROLE), "to": ["kernel"], "revoke": True}
     jupyter.configure(
         workspace,
         aws.endpoint,
-        policy=_POLICY,
+        policy=policy,
         more=(
             'c.Tools.declared = {"aws-held": {"rules": "aws", "delivery": "env"}}\n'
-            f'c.Vault.sessions = {{"deploy": {session!r}}}\n'
+            f'c.Vault.sessions = {{"deploy": {session!r}}}\n' + more
         ),
     )
     key = (aws.access_key_id, aws.secret_access_key, aws.region)
-    jupyter.store_aws_key(*key, name="deploy", tools=["aws", "sdk", "kernel"])
+    jupyter.store_aws_key(*key, name="deploy", tools=["aws", "sdk", "kernel", *tools])
     jupyter.store_aws_key(*key, name="held", tools=["aws-held"], delivery="env")
