@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -67,17 +66,3 @@ def test_wrong_arguments(capsys: pytest.CaptureFixture[str]) -> None:
     assert demo.main(["--nonsense"]) == 2
     assert demo.main(["--help"]) == 0
     assert "--output" in capsys.readouterr().out
-
-
-def test_the_notebook_is_stored_clean() -> None:
-    source = json.loads(rehearsal.find_notebook().read_text())
-    assert source["metadata"]["kernelspec"] == {
-        "display_name": "Python 3 (Keyless)",
-        "language": "python",
-        "name": "keyless",
-    }
-    for cell in source["cells"]:
-        if cell["cell_type"] == "code":
-            assert cell["outputs"] == []
-            assert cell["execution_count"] is None
-            assert cell["metadata"]["keyless"]["step"]

@@ -1,7 +1,7 @@
-"""``jupyter keyless demo``: the command line of the demo.
+"""``jupyter keyless demo``: the command line of the demo, and of the teaching notebooks.
 
-What happens is in ``rehearsal``; it needs the packages of the ``demo`` extra, so this file imports
-it late and says so when they are missing.
+What happens is in ``rehearsal``, ``lesson`` and ``lab``; they need the packages of the ``demo``
+extra, so this file imports them late and says so when they are missing.
 """
 
 from __future__ import annotations
@@ -32,11 +32,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--timeout", type=float, default=120.0, metavar="SECONDS", help="limit for each cell"
     )
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--notebook", metavar="NAME", help="run another notebook: 00-tour, 03-steal-the-key, …"
+    )
+    which.add_argument(
+        "--lab", action="store_true", help="open all notebooks in JupyterLab, with the local AWS"
+    )
+    parser.add_argument(
+        "--no-browser", action="store_true", help="with --lab: print the address only"
+    )
     try:
         options = parser.parse_args(argv)
     except SystemExit as error:
         return int(error.code or 0)
     try:
+        from keyless.localaws.lab import open_lab
+        from keyless.localaws.lesson import teach
         from keyless.localaws.rehearsal import DemoError, rehearse
     except ImportError as error:
         print(
@@ -44,8 +56,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
+    output = options.output.absolute()
     try:
-        return 0 if rehearse(options.output.absolute(), options.timeout) else 1
+        if options.lab:
+            open_lab(output, ["--no-browser"] if options.no_browser else [])
+            return 0
+        if options.notebook:
+            return 0 if teach(options.notebook, output, options.timeout) else 1
+        return 0 if rehearse(output, options.timeout) else 1
     except DemoError as error:
         print(f"jupyter keyless demo: {error}", file=sys.stderr)
         return 1

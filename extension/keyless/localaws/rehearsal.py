@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from nbclient.exceptions import CellExecutionError, DeadKernelError
@@ -39,8 +40,8 @@ def rehearse(output: Path, timeout: float) -> bool:
     Raises:
         DemoError: it can't run to its end.
     """
-    source = find_notebook()
-    workspace = _fresh(output)
+    source = shipped(NOTEBOOK)
+    workspace = fresh(output, (NOTEBOOK, PAGE))
     progress = headless.Progress()
     began = time.monotonic()
     print("An agent deploys a Lambda with a key that it never sees.\n")
@@ -53,14 +54,14 @@ def rehearse(output: Path, timeout: float) -> bool:
             jupyter.configure(workspace, aws.endpoint)
             jupyter.store_aws_key(aws.access_key_id, aws.secret_access_key, aws.region)
             progress.end("Put the key into the vault", "encrypted file")
-            notebook = _play(source, output, progress, timeout)
+            notebook = play(source, output / NOTEBOOK, progress, timeout)
             found = checks.hashes(workspace, aws)
             tried = headless.attempts(notebook)
             judged = [
                 checks.same_code(found),
                 checks.right_principal(aws.requests, aws.user_arn),
                 checks.nothing_taken(tried),
-                _audit(jupyter),
+                audit(jupyter),
                 checks.no_key(output, aws),
             ]
             page = story.page(notebook, found, tried, progress.steps, judged)
@@ -68,47 +69,64 @@ def rehearse(output: Path, timeout: float) -> bool:
             judged[-1] = checks.no_key(output, aws)  # again, with the page
     except (LocalAwsError, CommandRefused) as error:
         raise DemoError(str(error)) from None
-    _table(progress.steps, judged, time.monotonic() - began)
+    table(progress.steps, judged, time.monotonic() - began)
     print(f"\n  {output / PAGE}\n  {output / NOTEBOOK}")
     return all(check.ok for check in judged)
 
 
-def find_notebook() -> Path:
-    """The notebook: beside the repository's sources, or in the wheel.
+def shipped(name: str) -> Path:
+    """A notebook: beside the repository's sources, or in the wheel.
+
+    Args:
+        name: with its ending.
 
     Raises:
         DemoError: it is in neither place.
     """
     here = Path(__file__).resolve()
-    for place in (here.parents[3] / "notebooks" / NOTEBOOK, here.with_name(NOTEBOOK)):
+    for place in (here.parents[3] / "notebooks" / name, here.with_name(name)):
         if place.is_file():
             return place
-    raise DemoError(f"{NOTEBOOK} is missing: install the wheel, or run from a checkout.")
+    raise DemoError(f"{name} is missing: install the wheel, or run from a checkout.")
 
 
-def _fresh(output: Path) -> Path:
-    """Take out what an earlier demo left; returns the workspace, which the kernel's start makes."""
+def fresh(output: Path, names: Iterable[str]) -> Path:
+    """Take out what an earlier run left; returns the workspace, which the kernel's start makes.
+
+    Args:
+        output: folder, made where it isn't there.
+        names: of the files in it that go.
+
+    Raises:
+        DemoError: the workspace is a symbolic link.
+    """
     workspace = output / "workspace"
     output.mkdir(parents=True, exist_ok=True)
     if workspace.is_symlink():
         raise DemoError(f"{workspace} is a symbolic link: remove it first.")
     if workspace.exists():
         shutil.rmtree(workspace)
-    for name in (NOTEBOOK, PAGE):
+    for name in names:
         (output / name).unlink(missing_ok=True)
     return workspace
 
 
-def _play(source: Path, output: Path, progress: headless.Progress, timeout: float) -> NotebookNode:
+def play(source: Path, target: Path, progress: headless.Progress, timeout: float) -> NotebookNode:
+    """Run a notebook; returns it with its outputs, which ``target`` holds too.
+
+    Raises:
+        DemoError: a cell failed, or the kernel did.
+    """
     try:
-        return headless.run(source, output / NOTEBOOK, progress, timeout)
+        return headless.run(source, target, progress, timeout)
     except CellExecutionError as error:
         raise DemoError(f"a cell failed: {headless.failure(error)}") from None
     except (DeadKernelError, TimeoutError, RuntimeError, OSError) as error:
         raise DemoError(f"the kernel: {type(error).__name__}: {error}") from error
 
 
-def _audit(jupyter: PrivateJupyter) -> checks.Check:
+def audit(jupyter: PrivateJupyter) -> checks.Check:
+    """Check the chains of records of all kernels so far."""
     name = "The audit's chain of records is whole"
     try:
         return checks.Check(name, True, jupyter.verify_audit())
@@ -116,8 +134,8 @@ def _audit(jupyter: PrivateJupyter) -> checks.Check:
         return checks.Check(name, False, str(error))
 
 
-def _table(steps: list[headless.Step], judged: list[checks.Check], total: float) -> None:
-    """Step, time, result."""
+def table(steps: list[headless.Step], judged: list[checks.Check], total: float) -> None:
+    """Print step, time, result; ``total`` in seconds."""
     rows = [(step.name, f"{step.seconds:.2f} s", _mark(step.ok, step.result)) for step in steps]
     rows += [(check.name, "", _mark(check.ok, check.seen)) for check in judged]
     rows.append(("All of it", f"{total:.2f} s", _mark(all(check.ok for check in judged), "")))

@@ -1,0 +1,80 @@
+"""All notebooks in JupyterLab, with the classroom running: ``jupyter keyless demo --lab``.
+
+Called by ``demo``.  The server has Jupyter folders of its own and offers Keyless kernels only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from keyless.localaws import rehearsal
+from keyless.localaws.classroom import classroom
+from keyless.localaws.private_jupyter import CommandRefused, private_jupyter
+from keyless.localaws.rehearsal import DemoError
+from keyless.localaws.server import LocalAwsError
+from keyless.localaws.stories import STORIES, configure_all
+
+__all__ = ["open_lab", "place_notebooks"]
+
+_SETTINGS = {
+    "KernelSpecManager.allowed_kernelspecs": ["keyless"],
+    "KernelSpecManager.ensure_native_kernel": False,
+    "ServerApp.terminals_enabled": False,
+    "ServerApp.answer_yes": True,
+}
+
+
+def open_lab(output: Path, options: Sequence[str] = ()) -> None:
+    """Serve the notebooks until the person ends it by Ctrl-C.
+
+    Args:
+        output: folder for copies of the notebooks and, in ``workspace``, the files of their cells.
+        options: for JupyterLab, such as ``--no-browser``.
+
+    Raises:
+        DemoError: JupyterLab isn't installed, or something doesn't start.
+    """
+    if find_spec("jupyterlab") is None:
+        raise DemoError("JupyterLab is missing: pip install jupyterlab.")
+    workspace = rehearsal.fresh(output, ())
+    place_notebooks(output)
+    try:
+        with classroom() as room, private_jupyter() as jupyter:
+            configure_all(jupyter, workspace, room)
+            jupyter.configure_server(_SETTINGS)
+            _serve(output, options)
+    except (LocalAwsError, CommandRefused) as error:
+        raise DemoError(str(error)) from None
+
+
+def place_notebooks(folder: Path) -> None:
+    """Copy the notebooks into a folder; a copy that is there already stays as it is.
+
+    Raises:
+        DemoError: one isn't shipped.
+    """
+    for name in (rehearsal.NOTEBOOK, *(story.notebook for story in STORIES.values())):
+        if not (folder / name).exists():
+            shutil.copyfile(rehearsal.shipped(name), folder / name)
+
+
+def _serve(folder: Path, options: Sequence[str]) -> None:
+    argv = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={folder}"]
+    argv += ["--LabApp.default_url=/lab/tree/00-tour.ipynb", *options]
+    server = subprocess.Popen(argv)
+    try:
+        # Ctrl-C reaches the server as well, which ends its kernels first.
+        with contextlib.suppress(KeyboardInterrupt):
+            server.wait()
+    finally:
+        with contextlib.suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
+            server.wait(15)
+        if server.poll() is None:
+            server.kill()
+            server.wait()
