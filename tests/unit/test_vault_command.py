@@ -265,10 +265,30 @@ def test_a_profile_with_static_keys_is_copied(
     assert fields(folder, "prod") == {**AWS, "region": "eu-west-1"}
 
 
+@pytest.mark.parametrize("name", ["aws", "work"])
+def test_a_profile_needs_no_more_words(
+    vault: Callable[..., int], folder: Path, aws_home: Path, name: str
+) -> None:
+    assert vault("add", name, "--from-profile", "static") == 0
+    assert fields(folder, name)["access_key_id"] == AWS["access_key_id"]
+
+
+def test_a_kind_is_known_from_a_name_that_says_it_and_else_asked_for(
+    vault: Callable[..., int], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert vault("add", "aws", secret=json.dumps(AWS)) == 0
+    assert "%secure_exec aws sts get-caller-identity" in capsys.readouterr().out
+    assert fields(folder, "aws") == AWS
+    assert vault("add", SECRET, secret=SECRET) == 1
+    said = capsys.readouterr().err
+    assert "--kind aws|" in said
+    assert SECRET not in said
+
+
 @pytest.mark.parametrize(
     ("kind", "profile", "said"),
     [
-        ("aws", "program", "no static keys"),
+        ("aws", "program", "--source aws-profile --profile program"),
         ("aws", "role", "no static keys"),
         ("aws", "none", "no AWS profile none (there are: program, role, static)"),
         ("token", "static", "goes with --kind aws"),

@@ -43,6 +43,7 @@ def profile_fields(name: str) -> dict[str, str]:
     if not {"access_key_id", "secret_access_key"} <= set(fields):
         raise VaultError(
             f"The AWS profile {name} holds no static keys (SSO, a role or a program gives them): "
-            "only static keys can be copied"
+            "only static keys can be copied. To have it asked each time: jupyter keyless vault add "
+            f"NAME --source aws-profile --profile {name}"
         )
     return fields

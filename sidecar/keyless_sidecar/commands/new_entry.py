@@ -8,13 +8,35 @@ from collections.abc import Iterable, Sequence
 
 from keyless_sidecar.commands import secret_input
 from keyless_sidecar.commands.aws_profile import profile_fields
-from keyless_sidecar.vault import Declaration, Entry, EntryInfo, VaultError, parse_declaration
+from keyless_sidecar.vault import (
+    KINDS,
+    Declaration,
+    Entry,
+    EntryInfo,
+    VaultError,
+    parse_declaration,
+)
 from keyless_sidecar.vault.bindings import require_reach
 
-__all__ = ["declaration", "entry"]
+__all__ = ["declaration", "entry", "kind"]
 
 #: Settings that aren't texts; they are written as JSON.
 _JSON_SETTINGS = frozenset({"argv", "environment", "timeout", "cache", "version"})
+
+
+def kind(options: argparse.Namespace) -> str:
+    """What ``--kind`` says; without it, what the other options leave no doubt of.
+
+    Raises:
+        VaultError: there is doubt.
+    """
+    if options.kind is not None:
+        return str(options.kind)
+    if options.from_profile is not None or options.source == "aws-profile":
+        return "aws"
+    if options.name in KINDS:
+        return str(options.name)
+    raise VaultError(f"Say what it is: --kind {'|'.join(sorted(KINDS))}")
 
 
 def entry(options: argparse.Namespace, secret_fd: int | None) -> Entry:

@@ -70,7 +70,11 @@ def _parser(prog: str) -> argparse.ArgumentParser:
 
 def _add_options(add: argparse.ArgumentParser) -> None:
     add.add_argument("name", metavar="NAME")
-    add.add_argument("--kind", required=True, choices=sorted(KINDS))
+    add.add_argument(
+        "--kind",
+        choices=sorted(KINDS),
+        help="may be left out for an AWS profile, and where NAME is a kind",
+    )
     who = add.add_argument_group("who may use it, and where")
     tools = who.add_mutually_exclusive_group()
     tools.add_argument(
@@ -136,6 +140,7 @@ def _add(options: argparse.Namespace) -> int:
     secret_fd = 0 if options.from_stdin else options.from_fd
     if secret_fd is not None and secret_fd == options.passphrase_fd:
         raise VaultError("The secret and the passphrase can't come from the same descriptor")
+    options.kind = new_entry.kind(options)
     source = FileSource(options.data_dir, places.keyring())
     passphrase = None
     fresh = not source.method
@@ -160,6 +165,8 @@ def _add(options: argparse.Namespace) -> int:
         print(f"jupyter keyless vault test {info.name} tries it.")
     else:
         print(f"Stored {info.name} ({info.kind}) for {users}.")
+        if info.tools == ("aws",):
+            print("In a notebook, try: %secure_exec aws sts get-caller-identity")
         if "session_token" in entry.fields:
             print("It has a session token, so it will expire.")
     if fresh and options.keyring:
