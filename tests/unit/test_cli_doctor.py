@@ -12,7 +12,7 @@ import pytest
 import keyless_kernel.confine
 import keyless_kernel.confine.bubblewrap
 import keyless_kernel.confine.seccomp
-from keyless.cli import app, checks
+from keyless.cli import app, checks, first_use
 from keyless_kernel.confine import ConfinementUnavailable
 from keyless_sidecar.vault import Entry, FileSource
 
@@ -44,6 +44,7 @@ def doctor(
 ) -> Doctor:
     monkeypatch.setenv("JUPYTER_CONFIG_DIR", str(tmp_path / "config"))
     monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "runtime"))
     return Doctor(capsys, tmp_path)
 
 
@@ -52,8 +53,9 @@ def test_a_good_machine(doctor: Doctor) -> None:
     code, found = doctor.run()
     assert code == 0, found
     assert list(found) == [
-        "system", "Python", "configuration", "bubblewrap", "libseccomp", "isolation", "kernelspec",
-        "vault", "audit", "tools",
+        "system", "Python", "packages", "configuration", "bubblewrap", "libseccomp", "isolation",
+        "kernelspec", "vault", "audit", "tools", "policy", "approvals", "front end",
+        "optional parts",
     ]  # fmt: skip
     assert "1 entry" in found["vault"]["detail"]
     assert "namespaces" in found["isolation"]["detail"]
@@ -71,7 +73,7 @@ def test_the_table(doctor: Doctor, capsys: pytest.CaptureFixture[str]) -> None:
 def test_no_vault_is_worth_a_note_only(doctor: Doctor) -> None:
     code, found = doctor.run()
     assert (code, found["vault"]["state"]) == (0, "note")
-    assert "vault add" in found["vault"]["fix"]
+    assert found["vault"]["fix"].startswith("jupyter keyless vault add aws")
 
 
 def test_a_vault_that_does_not_open(doctor: Doctor) -> None:
@@ -155,3 +157,44 @@ def test_a_privileged_half_that_is_broken(doctor: Doctor, monkeypatch: pytest.Mo
     monkeypatch.setattr(sys, "executable", "/usr/bin/false")
     found = {check.name: check.state for check in checks.run_checks()}
     assert found["vault"] == found["audit"] == found["tools"] == "failed"
+
+
+def test_who_has_an_aws_profile_is_told_the_one_command(
+    doctor: Doctor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".aws").mkdir()
+    (tmp_path / ".aws" / "credentials").write_text("[default]\n")
+    assert first_use.vault_fix() == "jupyter keyless vault add aws --from-profile default"
+
+
+def test_a_policy_that_no_kernel_would_start_with(doctor: Doctor) -> None:
+    policy = doctor.config / "keyless" / "policy.cedar"
+    policy.parent.mkdir(parents=True)
+    policy.write_text("permit (\n")
+    code, found = doctor.run()
+    assert (code, found["policy"]["state"]) == (1, "failed")
+    assert "policy.cedar" in found["policy"]["detail"]
+
+
+def test_what_is_not_installed_and_how_to_get_it(
+    doctor: Doctor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(first_use, "find_spec", lambda name: None)
+    monkeypatch.setattr(first_use, "requires", lambda name: ["no-such-thing>=1", "boto3>=1"])
+    packages, extras, front_end = first_use.packages(), first_use.extras(), first_use.front_end()
+    assert (packages.state, packages.fix) == ("failed", "pip install no-such-thing")
+    assert extras.state == front_end.state == "note"
+    assert "keyless[run,pandas,mcp" in extras.fix
+    assert front_end.fix.startswith("pip install jupyterlab")
+    monkeypatch.setattr(sys, "prefix", "/home/me/keyless")
+    assert "/home/me/keyless-aws/bin/pip install awscli" in first_use.aws_fix()
+
+
+def test_a_runtime_folder_that_cannot_be_made(
+    doctor: Doctor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", "/dev/null/runtime")
+    _, found = doctor.run()
+    assert found["approvals"]["state"] == "failed"
+    assert "JUPYTER_RUNTIME_DIR" in found["approvals"]["fix"]

@@ -9,35 +9,18 @@ import json
 import platform
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import entry_points
-from typing import Literal
 
 from traitlets.config import Config
 
-from keyless.cli import privileged
+from keyless.cli import first_use, privileged
+from keyless.cli.check import Check
 
 __all__ = ["Check", "run_checks"]
 
 _PYTHON_SINCE = (3, 11)
 _SILENT = "the privileged half doesn't answer: install the package anew"
-
-
-@dataclass(frozen=True)
-class Check:
-    """What was found.
-
-    Attributes:
-        state: ``failed`` means that a run would be refused; ``note`` that it would not, though
-            something is worth knowing.
-        fix: what to do, empty where nothing is to be done.
-    """
-
-    name: str
-    state: Literal["ok", "note", "failed"]
-    detail: str
-    fix: str = ""
 
 
 def run_checks() -> list[Check]:
@@ -46,18 +29,24 @@ def run_checks() -> list[Check]:
     if system.state == "failed":
         return [system]
     config, parsed = _configuration()
-    checks: list[Callable[[], Check]] = [
-        _python,
-        lambda: parsed,
-        lambda: _bubblewrap(config),
-        _libseccomp,
-        lambda: _isolation(config),
-        _kernelspec,
-        lambda: _vault(config),
-        lambda: _audit(config),
-        lambda: _tools(config),
-    ]
-    return [system, *(check() for check in checks)]
+    asking = (_vault, _audit, _tools, first_use.policy)
+    # These start a process each; meanwhile the others look for themselves.
+    with ThreadPoolExecutor(len(asking)) as pool:
+        answers = [pool.submit(check, config) for check in asking]
+        return [
+            system,
+            _python(),
+            first_use.packages(),
+            parsed,
+            _bubblewrap(config),
+            _libseccomp(),
+            _isolation(config),
+            _kernelspec(),
+            *(answer.result() for answer in answers),
+            first_use.questions(config),
+            first_use.front_end(),
+            first_use.extras(),
+        ]
 
 
 def _system() -> Check:
@@ -168,8 +157,7 @@ def _vault(config: Config) -> Check:
         count = found["entries"]
         return Check("vault", "ok", f"{count} {'entry' if count == 1 else 'entries'} in {where}")
     if found["state"] == "absent":
-        fix = "jupyter keyless vault add NAME --kind aws"
-        return Check("vault", "note", f"none yet at {where}", fix)
+        return Check("vault", "note", f"none yet at {where}", first_use.vault_fix())
     return Check("vault", "failed", found["message"])
 
 
@@ -195,5 +183,6 @@ def _tools(config: Config) -> Check:
         return Check("tools", "failed", found["error"], "correct jupyter_keyless_config.py")
     tools = ", ".join(f"{name} at {path}" for name, path in sorted(found["tools"].items()))
     if found["missing"]:
-        return Check("tools", "note", tools or "none", found["missing"])
+        detail = f"no AWS CLI; there are: {tools or 'none'}"
+        return Check("tools", "note", detail, first_use.aws_fix())
     return Check("tools", "ok", tools)
