@@ -129,7 +129,7 @@ def test_the_tour_acts_asks_and_is_refused(room: Classroom) -> None:
     assert room.aws.user_arn in seen.printed("Who am I?")
     assert room.aws.user_arn in seen.printed("The same in Python")
     assert "('hello.txt', 37)" in seen.shown("Call without a tool", "text/plain")
-    refused = re.findall(r"^   (\w+): ", seen.printed("Three refusals"), re.MULTILINE)
+    refused = re.findall(r"^   (\w+):$", seen.printed("Three refusals"), re.MULTILINE)
     assert refused == ["PolicyDenied", "PolicyDenied", "InvalidRequest"]
     assert "Deleting needs a second pair of eyes." in seen.shown("Why?", "text/plain")
     assert seen.shown("The picture", "image/svg+xml").count("did not run") == 3
@@ -183,10 +183,11 @@ def test_nobody_steals_the_key_and_a_thief_would_be_seen(room: Classroom) -> Non
     seen = play(
         "03-steal-the-key",
         room,
-        f"attempt(5, 'told', lambda: bytes.fromhex('{backwards}'), wall=1, guess=1)",
+        "STOPS |= {'guessed': 4}; attempt(1, 'guessed', lambda: 'no', guess=4)\n"
+        f"attempt(5, 'told', lambda: bytes.fromhex('{backwards}'))",
         score,
     )
-    played, added = seen.notebook.cells[:-2], seen.notebook.cells[-2:]
+    played = seen.notebook.cells[:-2]
     practice = seen.printed("Practice: a careless program")
     assert practice.endswith("{'environment': True, 'file': True}\n")
     tried = headless.attempts(nbformat.v4.new_notebook(cells=played))  # type: ignore[no-untyped-call]
@@ -196,7 +197,8 @@ def test_nobody_steals_the_key_and_a_thief_would_be_seen(room: Classroom) -> Non
         assert WHY[attempt.name] in attempt.got
     assert "Thieves' points: 0 of 500 in 17 attempts" in seen.printed("The score")
     assert "The flag is where it was." in seen.printed("The score")
-    assert seen.shown("The score", "image/svg+xml").count(">wall ") == 17
+    assert "Guards' points:  0 of 80" in seen.printed("The score")
+    assert seen.shown("The score", "image/svg+xml").count(">wall ") == 16
     without_secrets(room, played)
     assert {call.operation for call in seen.calls} <= {
         "GetObject",
@@ -204,9 +206,11 @@ def test_nobody_steals_the_key_and_a_thief_would_be_seen(room: Classroom) -> Non
         "GetCallerIdentity",
     }
     # The referee knows the flag when somebody has it, and a right guess counts.
-    assert "[attempt] told → 1 keys" in added[0].outputs[0].text
-    assert "Thieves' points: 100 of 600" in seen.printed("more 1")
-    assert "Guards' points:  5 of 90" in seen.printed("more 1")
+    assert "Stopped by wall 4, the placeholder. You knew it!" in seen.printed("more 0")
+    assert "[attempt] told → 1 keys" in seen.printed("more 0")
+    assert "Thieves' points: 100 of 610" in seen.printed("more 1")
+    assert "Guards' points:  5 of 85" in seen.printed("more 1")
+    assert "The flag is stolen!" in seen.printed("more 1")
 
 
 def test_a_tool_of_ones_own_never_holds_the_token(room: Classroom) -> None:

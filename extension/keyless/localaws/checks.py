@@ -86,9 +86,11 @@ def right_principal(log: Iterable[LoggedCall], user: str) -> Check:
     return Check("AWS saw the right user", ok, seen)
 
 
-def no_key(folder: Path, aws: LocalAws) -> Check:
-    """No file below ``folder`` holds the key or its id, in any encoding."""
+def no_key(folder: Path, aws: LocalAws, token: str = "") -> Check:
+    """No file below ``folder`` holds the key or its id, or a token, in any encoding."""
     secrets = {"key": aws.secret_access_key, "key id": aws.access_key_id}
+    if token:
+        secrets["token"] = token
     try:
         traces, count = hunt(folder, secrets)
     except OSError as error:

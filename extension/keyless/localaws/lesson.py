@@ -60,7 +60,7 @@ def teach(name: str, output: Path, timeout: float) -> bool:
             notebook = rehearsal.play(source, output / story.notebook, progress, timeout)
             page.write_text(_page(notebook), encoding="utf-8")
             _outside(source, told, progress, timeout)
-            judged = [rehearsal.audit(jupyter), checks.no_key(output, room.aws)]
+            judged = [rehearsal.audit(jupyter), checks.no_key(output, room.aws, room.station.token)]
     except (LocalAwsError, CommandRefused) as error:
         raise DemoError(str(error)) from None
     rehearsal.table(progress.steps, judged, time.monotonic() - began)
