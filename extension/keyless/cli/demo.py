@@ -1,4 +1,4 @@
-"""``jupyter keyless demo``: the story of the first notebook against a local AWS."""
+"""``jupyter keyless demo``: the teaching notebooks against a local AWS."""
 
 from __future__ import annotations
 
