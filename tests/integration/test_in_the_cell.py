@@ -10,6 +10,7 @@ from typing import Any
 import nbformat
 import pytest
 from jupyter_client.manager import KernelManager
+from jupyter_core.utils import ensure_event_loop
 from nbclient.client import NotebookClient
 from tests.support.kernels import Session
 from tests.support.policies import write_policy
@@ -86,7 +87,13 @@ def test_short_or_quiet_nothing_is_drawn(kernel: Session) -> None:
 
 
 def test_an_interrupt_while_the_line_is_there(kernel: Session) -> None:
-    timer = threading.Timer(1.6, kernel.manager.interrupt_kernel)
+    def interrupt() -> None:
+        try:
+            kernel.manager.interrupt_kernel()
+        finally:
+            ensure_event_loop().close()  # the one that the blocking manager made for this thread
+
+    timer = threading.Timer(1.6, interrupt)
     timer.start()
     begin = time.monotonic()
     error, shown = watched(kernel, "%secure_exec sleep 30")
