@@ -198,3 +198,16 @@ def test_a_runtime_folder_that_cannot_be_made(
     _, found = doctor.run()
     assert found["approvals"]["state"] == "failed"
     assert "JUPYTER_RUNTIME_DIR" in found["approvals"]["fix"]
+
+
+def test_a_server_extension_that_is_off(
+    doctor: Doctor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JUPYTER_CONFIG_PATH", str(tmp_path / "first"))
+    folder = tmp_path / "first" / "jupyter_server_config.d"
+    folder.mkdir(parents=True)
+    off = {"ServerApp": {"jpserver_extensions": {"keyless.server": False}}}
+    (folder / "keyless.json").write_text(json.dumps(off))
+    shown = first_use.front_end()
+    assert shown.state == "note"
+    assert shown.fix == "jupyter server extension enable keyless.server"

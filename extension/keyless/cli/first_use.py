@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 from pathlib import Path
 
-from jupyter_core.paths import jupyter_runtime_dir
+from jupyter_core.paths import jupyter_config_path, jupyter_runtime_dir
 from traitlets.config import Config
 
 from keyless.cli import privileged
@@ -34,6 +34,7 @@ _EXTRAS = {
     "demo": (("moto", "nbconvert"), "jupyter keyless demo"),
 }
 _FRONT_ENDS = ("jupyterlab", "notebook")
+_EXTENSION = "keyless.server"
 _NAME = re.compile(r"[\w.-]+")
 
 
@@ -67,18 +68,25 @@ def extras() -> Check:
 
 
 def front_end() -> Check:
-    """Whether there is something here to open a notebook with."""
-    found = [name for name in _FRONT_ENDS if find_spec(name)]
-    if found:
+    """Whether there is something here to open a notebook with, and whether it shows our part."""
+    name = "front end"
+    found = [each for each in _FRONT_ENDS if find_spec(each)]
+    if not found:
         return Check(
-            "front end", "ok", f"{found[0]} {version(found[0])}: jupyter {_verb(found[0])}"
+            name,
+            "note",
+            "neither JupyterLab nor Notebook in this environment",
+            "pip install jupyterlab (one elsewhere finds the kernel by JUPYTER_PATH)",
         )
-    return Check(
-        "front end",
-        "note",
-        "neither JupyterLab nor Notebook in this environment",
-        "pip install jupyterlab (another one finds the kernel by JUPYTER_PATH)",
-    )
+    detail = f"{found[0]} {version(found[0])}: jupyter {_verb(found[0])}"
+    if not _server_extension():
+        return Check(
+            name,
+            "note",
+            f"{detail}; the server extension is off, so pages show no questions and no levels",
+            f"jupyter server extension enable {_EXTENSION}",
+        )
+    return Check(name, "ok", f"{detail}, with level and questions in its status bar")
 
 
 def policy(config: Config) -> Check:
@@ -139,6 +147,14 @@ def aws_fix() -> str:
         return "apt-get install awscli"
     place = f"{sys.prefix}-aws"
     return f"python3 -m venv {place} && {place}/bin/pip install awscli"
+
+
+def _server_extension() -> bool:
+    # Late: it comes with a front end.
+    from jupyter_server.extension.config import ExtensionConfigManager
+
+    manager = ExtensionConfigManager(read_config_path=jupyter_config_path())
+    return bool(manager.enabled(_EXTENSION))
 
 
 def _installed(name: str) -> bool:
