@@ -62,7 +62,13 @@ def test_a_workspace_that_is_a_link_is_refused(
     assert (tmp_path / "elsewhere").is_dir()
 
 
+def test_a_notebook_that_there_is_not(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert demo.main(["--notebook", "06-more", "--output", str(tmp_path)]) == 1
+    assert "there is no notebook 06-more; there are 00-tour, 01-" in capsys.readouterr().err
+
+
 def test_wrong_arguments(capsys: pytest.CaptureFixture[str]) -> None:
     assert demo.main(["--nonsense"]) == 2
+    assert demo.main(["--lab", "--notebook", "00-tour"]) == 2
     assert demo.main(["--help"]) == 0
     assert "--output" in capsys.readouterr().out

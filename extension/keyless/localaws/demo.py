@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         from keyless.localaws.lab import open_lab
         from keyless.localaws.lesson import teach
-        from keyless.localaws.rehearsal import DemoError, rehearse
+        from keyless.localaws.rehearsal import NOTEBOOK, DemoError, rehearse
     except ImportError as error:
         print(
             f"jupyter keyless demo: {error.name} is missing: pip install 'keyless[demo]'.",
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.lab:
             open_lab(output, ["--no-browser"] if options.no_browser else [])
             return 0
-        if options.notebook:
+        if options.notebook and options.notebook.removesuffix(".ipynb") != Path(NOTEBOOK).stem:
             return 0 if teach(options.notebook, output, options.timeout) else 1
         return 0 if rehearse(output, options.timeout) else 1
     except DemoError as error:

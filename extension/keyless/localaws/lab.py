@@ -27,6 +27,7 @@ _SETTINGS = {
     "KernelSpecManager.ensure_native_kernel": False,
     "ServerApp.terminals_enabled": False,
     "ServerApp.answer_yes": True,
+    "ServerApp.allow_root": True,  # containers; the kernels' user is another one in any case
 }
 
 
@@ -34,7 +35,7 @@ def open_lab(output: Path, options: Sequence[str] = ()) -> None:
     """Serve the notebooks until the person ends it by Ctrl-C.
 
     Args:
-        output: folder for copies of the notebooks and, in ``workspace``, the files of their cells.
+        output: folder for copies of the notebooks.  The files of their cells go with each kernel.
         options: for JupyterLab, such as ``--no-browser``.
 
     Raises:
@@ -42,11 +43,11 @@ def open_lab(output: Path, options: Sequence[str] = ()) -> None:
     """
     if find_spec("jupyterlab") is None:
         raise DemoError("JupyterLab is missing: pip install jupyterlab.")
-    workspace = rehearsal.fresh(output, ())
+    output.mkdir(parents=True, exist_ok=True)
     place_notebooks(output)
     try:
         with classroom() as room, private_jupyter() as jupyter:
-            configure_all(jupyter, workspace, room)
+            configure_all(jupyter, room)
             jupyter.configure_server(_SETTINGS)
             _serve(output, options)
     except (LocalAwsError, CommandRefused) as error:
@@ -78,3 +79,5 @@ def _serve(folder: Path, options: Sequence[str]) -> None:
         if server.poll() is None:
             server.kill()
             server.wait()
+    if server.returncode:
+        raise DemoError(f"JupyterLab ended with exit code {server.returncode}.")

@@ -42,7 +42,8 @@ def teach(name: str, output: Path, timeout: float) -> bool:
     """
     story = STORIES.get(name.removesuffix(".ipynb"))
     if story is None:
-        raise DemoError(f"there is no notebook {name}; there are {', '.join(STORIES)}.")
+        names = sorted([*STORIES, Path(rehearsal.NOTEBOOK).stem])
+        raise DemoError(f"there is no notebook {name}; there are {', '.join(names)}.")
     for package in story.needs:
         if find_spec(package) is None:
             raise DemoError(f"{story.notebook} needs {package}: pip install {package}.")

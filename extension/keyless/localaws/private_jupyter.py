@@ -48,12 +48,12 @@ class PrivateJupyter:
         self._root = root
 
     def configure(
-        self, workspace: Path, endpoint: str, *, policy: str = POLICY, more: str = ""
+        self, workspace: Path | None, endpoint: str, *, policy: str = POLICY, more: str = ""
     ) -> None:
         """Write ``jupyter_keyless_config.py`` and the policy.
 
         Args:
-            workspace: that kernels work in.
+            workspace: that kernels work in; ``None`` gives each a fresh one of its own.
             endpoint: of the local AWS.
             policy: text of ``policy.cedar``.
             more: further lines of the configuration.
@@ -64,7 +64,7 @@ class PrivateJupyter:
         file.write_text(policy)
         (self._root / "config" / "jupyter_keyless_config.py").write_text(
             f"c.Egress.upstreams = {{'*.amazonaws.com': {endpoint!r}}}\n"
-            f"c.Confinement.workspace = {str(workspace)!r}\n" + more
+            f"c.Confinement.workspace = {str(workspace or '')!r}\n" + more
         )
 
     def configure_server(self, settings: Mapping[str, object]) -> None:

@@ -102,11 +102,11 @@ def _station(jupyter: PrivateJupyter, workspace: Path, room: Classroom) -> None:
     _token(jupyter, room)
 
 
-def configure_all(jupyter: PrivateJupyter, workspace: Path, room: Classroom) -> None:
-    """Write a configuration in which every notebook runs."""
+def configure_all(jupyter: PrivateJupyter, room: Classroom) -> None:
+    """Write a configuration in which every notebook runs, each in a workspace of its own."""
     three_patterns.configure(
         jupyter,
-        workspace,
+        None,
         room.aws,
         policy=three_patterns.POLICY + _BUCKET + _DELETING + STATION_POLICY,
         more=_station_lines(room) + _declare(_printenv()),

@@ -64,7 +64,7 @@ def local_aws() -> LocalAws:
 
 def configure(
     jupyter: PrivateJupyter,
-    workspace: Path,
+    workspace: Path | None,
     aws: LocalAws,
     *,
     policy: str = POLICY,
@@ -75,7 +75,7 @@ def configure(
 
     Args:
         jupyter: private folders.
-        workspace: that kernels work in.
+        workspace: that kernels work in; ``None`` gives each a fresh one of its own.
         aws: running.
         policy: text of ``policy.cedar``.
         more: further lines of the configuration.
