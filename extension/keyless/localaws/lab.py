@@ -70,14 +70,16 @@ def _serve(folder: Path, options: Sequence[str]) -> None:
     argv += ["--LabApp.default_url=/lab/tree/00-tour.ipynb", *options]
     server = subprocess.Popen(argv)
     try:
-        # Ctrl-C reaches the server as well, which ends its kernels first.
-        with contextlib.suppress(KeyboardInterrupt):
-            server.wait()
+        code = server.wait()
+    except KeyboardInterrupt:
+        # From a terminal the server has heard it too; it ends its kernels, then itself.
+        server.terminate()
+        code = 0
     finally:
         with contextlib.suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
             server.wait(15)
         if server.poll() is None:
             server.kill()
             server.wait()
-    if server.returncode:
-        raise DemoError(f"JupyterLab ended with exit code {server.returncode}.")
+    if code:
+        raise DemoError(f"JupyterLab ended with exit code {code}.")
