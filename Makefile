@@ -1,7 +1,7 @@
 # Keyless. Every target sets up what it needs; none needs another first.
 #   make demo   an AI's notebook deploys a Lambda with a key that it never sees
 #   make test   every test
-# also: lint attacks fuzz fuzz-frames stress bench docs labextension lock clean
+# also: lint attacks fuzz fuzz-frames stress bench docs labextension binder lock clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -17,7 +17,7 @@ WORKERS ?= 2
 LARGE_MIB ?= 5120
 RESIGNED ?= 100000
 
-.PHONY: packages labextension demo test lint attacks fuzz fuzz-frames stress bench pictures docs lock clean setup frameworks
+.PHONY: packages labextension demo test lint attacks fuzz fuzz-frames stress bench pictures docs binder lock clean setup frameworks
 .DEFAULT_GOAL := help
 
 help:
@@ -129,12 +129,19 @@ pictures: setup packages
 docs: setup
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs build/docs
 
+# What Binder makes of this checkout, built and run in containers: ten minutes, as root.
+binder: setup
+	@$(BIN)/python -m tests.binder.replay
+
 # Resolves requirements/*.in anew; needs the registry and writes no address of it.
 lock: setup
 	$(PYTHON) -m venv build/uv && build/uv/bin/pip install --quiet uv
 	for name in dev aws frameworks uv; do build/uv/bin/uv pip compile --quiet --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --upgrade \
 	  requirements/$$name.in -o requirements/$$name.lock; done
+	build/uv/bin/uv pip compile --quiet --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --upgrade \
+	  requirements/binder.in -o binder/requirements.txt
 
 clean:
 	rm -rf build .venv .venv-aws .venv-frameworks .venv-uv extension/labextension/node_modules \

@@ -102,14 +102,20 @@ def _station(jupyter: PrivateJupyter, workspace: Path, room: Classroom) -> None:
     _token(jupyter, room)
 
 
-def configure_all(jupyter: PrivateJupyter, room: Classroom) -> None:
-    """Write a configuration in which every notebook runs, each in a workspace of its own."""
+def configure_all(jupyter: PrivateJupyter, room: Classroom, *, more: str = "") -> None:
+    """Write a configuration in which every notebook runs, each in a workspace of its own.
+
+    Args:
+        jupyter: private folders.
+        room: running.
+        more: further lines of the configuration.
+    """
     three_patterns.configure(
         jupyter,
         None,
         room.aws,
         policy=three_patterns.POLICY + _BUCKET + _DELETING + STATION_POLICY,
-        more=_station_lines(room) + _declare(_printenv()),
+        more=_station_lines(room) + _declare(_printenv()) + more,
         tools=("printenv",),
     )
     _token(jupyter, room)
