@@ -9,7 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from tests.support.policies import write_policy
+
+# A machine that stalls fails no property: how long an example takes is none of the tests' business.
+settings.register_profile("keyless", deadline=None)
+settings.load_profile("keyless")
 
 
 @pytest.fixture
