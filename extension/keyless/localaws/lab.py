@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -32,7 +33,9 @@ _SETTINGS = {
 
 
 def open_lab(output: Path, options: Sequence[str] = ()) -> None:
-    """Serve the notebooks until the person ends it by Ctrl-C.
+    """Serve the notebooks until the person ends it by Ctrl-C, or the system by SIGTERM.
+
+    Call it on the main thread.
 
     Args:
         output: folder for copies of the notebooks.  The files of their cells go with each kernel.
@@ -43,6 +46,7 @@ def open_lab(output: Path, options: Sequence[str] = ()) -> None:
     """
     if find_spec("jupyterlab") is None:
         raise DemoError("JupyterLab is missing: pip install jupyterlab.")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     output.mkdir(parents=True, exist_ok=True)
     place_notebooks(output)
     try:
