@@ -129,7 +129,7 @@ pictures: setup packages
 docs: setup
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs build/docs
 
-# What Binder makes of this checkout, built and run in containers: ten minutes, as root.
+# What Binder makes of this checkout, built and run in containers: five to ten minutes, as root.
 binder: setup
 	@$(BIN)/python -m tests.binder.replay
 

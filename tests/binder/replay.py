@@ -5,7 +5,8 @@ virtual environment at the same place stands for them. From there on the instruc
 repo2docker prints. What comes of it runs without a network, as user 1000, without capabilities, and
 under a filter like Docker's, which refuses namespaces as Binder does.
 
-Takes about ten minutes, and two or three the next time. All that it makes is in ``build/binder``.
+Takes five to ten minutes. ``--keep`` runs what was built the last time, in two. All that it makes
+is in ``build/binder``.
 """
 
 from __future__ import annotations

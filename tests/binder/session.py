@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Sequence
@@ -90,6 +91,8 @@ def _notebook(podman: Podman, image: str, out: Path, name: str) -> str:
     shown = json.loads((out / f"{name}.ipynb").read_text())
     cells = [cell for cell in shown["cells"] if cell["cell_type"] == "code"]
     _expect([c for c in cells if c["execution_count"] is None], [], "cells that didn't run")
+    took = [line for line in _text(cells).splitlines() if re.search(r"→ [1-9]\d* keys", line)]
+    _expect(took, [], "attempts that got a key")
     if any(cell["source"] == ["%keyless"] or cell["source"] == "%keyless" for cell in cells):
         _expect(f"isolation level: {LEVEL}" in _text(cells), True, "the level in its output")
         return f"{len(cells)} cells ran; %keyless says 'isolation level: {LEVEL}'"
