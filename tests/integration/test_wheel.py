@@ -1,4 +1,4 @@
-"""What others install: a wheel with the extensions in it, and none without."""
+"""What others install: a wheel with the extensions in it."""
 
 from __future__ import annotations
 
