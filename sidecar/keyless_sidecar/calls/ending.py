@@ -14,7 +14,7 @@ from keyless_sidecar.calls.content import Owner, Saved, TooMuch, put
 from keyless_sidecar.calls.outlet import Refusal
 from keyless_sidecar.calls.planning import CallPlan
 from keyless_sidecar.calls.recording import CallRecorder
-from keyless_sidecar.execution.recording import MAX_MESSAGE
+from keyless_sidecar.execution.request_records import MAX_MESSAGE
 from keyless_sidecar.execution.streams import merge
 from keyless_sidecar.policy.refusal import refusal_text
 from keyless_sidecar.workspace import WorkspaceRoot

@@ -2,43 +2,34 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from keyless.protocol.calls import Call, ServiceError
-from keyless.protocol.messages import Failed, FailureKind, WrittenFile
+from keyless.protocol.messages import FailureKind, WrittenFile
 from keyless_sidecar.audit import AuditLog
 from keyless_sidecar.calls.planning import CallPlan
-from keyless_sidecar.execution.recording import MAX_MESSAGE
-from keyless_sidecar.sanitize import Patterns, sanitize_text
-from keyless_sidecar.tools import Refused
+from keyless_sidecar.execution.request_records import RequestRecords
+from keyless_sidecar.sanitize import Patterns
 
 __all__ = ["CallRecorder"]
 
 
-class CallRecorder:
+class CallRecorder(RequestRecords):
     """Writes one call's records.
 
     Args:
         audit: where they go.
         patterns: what may not be in them; set anew when more is known.
-
-    All methods raise :class:`~keyless_sidecar.audit.AuditUnavailable`.
     """
 
     def __init__(self, audit: AuditLog, patterns: Patterns) -> None:
-        self._audit = audit
-        self.patterns = patterns
-        self._concluded = False
-        #: Id of the call's first record; it stands in the replies.
-        self.record_id = ""
+        super().__init__("call", audit, patterns)
 
     async def request(self, call: Call) -> None:
         """What was asked.  Parameters by name only: their values may be anything."""
         names = call.credentials
         self.record_id = await self._append(
-            "call.request",
+            "request",
             {
                 "id": call.id,
                 "service": self.clean(call.service),
@@ -62,7 +53,7 @@ class CallRecorder:
         """That it may be made, by which rule; with the parameters that rules see."""
         parameters = plan.acts[0].attributes.get("parameters", {}) if plan.acts else {}
         await self._append(
-            "call.decision",
+            "decision",
             {
                 "request": self.record_id,
                 "allowed": True,
@@ -80,22 +71,6 @@ class CallRecorder:
             },
         )
 
-    async def denied(self, call: Call, refused: Refused) -> Failed:
-        """That it may not be made, and the answer that says so."""
-        self._concluded = True
-        message = self.clean(refused.message)[:MAX_MESSAGE]
-        await self._append(
-            "call.decision",
-            {
-                "request": self.record_id,
-                "allowed": False,
-                "rule": refused.rule,
-                "kind": refused.kind,
-                "message": message,
-            },
-        )
-        return Failed(id=call.id, kind=refused.kind, message=message, record_id=self.record_id)
-
     async def result(
         self,
         outcome: FailureKind | str,
@@ -112,7 +87,7 @@ class CallRecorder:
         """How it ended."""
         self._concluded = True
         await self._append(
-            "call.result",
+            "result",
             {
                 "request": self.record_id,
                 "outcome": outcome,
@@ -128,17 +103,3 @@ class CallRecorder:
             },
             closing=True,
         )
-
-    def stopped(self) -> None:
-        """That the sidecar ended it; called while the sidecar stops, hence without waiting."""
-        if not self._concluded:
-            self._audit.append(
-                "call.result", {"request": self.record_id, "outcome": "Stopped"}, from_reserve=True
-            )
-
-    def clean(self, text: str) -> str:
-        """A text without secrets."""
-        return sanitize_text(self.patterns, text)[0]
-
-    async def _append(self, kind: str, fields: dict[str, Any], *, closing: bool = False) -> str:
-        return await asyncio.to_thread(self._audit.append, kind, fields, from_reserve=closing)

@@ -113,7 +113,7 @@ class CallRunner:
         async def answer() -> Reply:
             recorder = CallRecorder(self._audit, await self._keeper.patterns())
             await recorder.request(request)
-            return await recorder.denied(request, Refused("InvalidRequest", message, rule))
+            return await recorder.denied(request.id, Refused("InvalidRequest", message, rule))
 
         return await guarded(request.id, answer())
 
@@ -137,7 +137,7 @@ class CallRunner:
             try:
                 plan = await asyncio.to_thread(self._planner.plan, request, infos)
             except Refused as refused:
-                return await recorder.denied(request, refused)
+                return await recorder.denied(request.id, refused)
             try:
                 await recorder.allowed(plan)
                 if request.dry_run:

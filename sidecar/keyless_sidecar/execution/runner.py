@@ -112,7 +112,7 @@ class Runner:
         async def answer() -> Reply:
             recorder = Recorder(self._audit, await self._keeper.patterns())
             await recorder.request(request)
-            return await recorder.denied(request, Ended(kind, message, rule))
+            return await recorder.denied(request.id, Ended(kind, message, rule))
 
         return await guarded(request.id, answer())
 
@@ -135,7 +135,7 @@ class Runner:
             if plan.asks:
                 plan = await approved(plan, flow, scope, self._workspace)
         except Ended as denial:
-            return await recorder.denied(request, denial)
+            return await recorder.denied(request.id, denial)
         await recorder.allowed(plan)
         if request.dry_run:
             return Finished(

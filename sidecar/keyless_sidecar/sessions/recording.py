@@ -10,6 +10,7 @@ from typing import Any
 
 from keyless.protocol.messages import Failed, OpenSession
 from keyless_sidecar.audit import AuditLog
+from keyless_sidecar.execution.request_records import MAX_MESSAGE
 from keyless_sidecar.keeper import Keeper
 from keyless_sidecar.sanitize import sanitize_text
 from keyless_sidecar.sessions.deciding import NotGiven, Wanted
@@ -17,8 +18,6 @@ from keyless_sidecar.sessions.session import Session
 from keyless_sidecar.sessions.sts import Assumed
 
 __all__ = ["Records", "iso"]
-
-_MESSAGE = 2000
 
 
 class Records:
@@ -68,7 +67,7 @@ class Records:
 
     async def refused(self, record: str, request: OpenSession, refusal: NotGiven) -> Failed:
         """That there is none, and the answer that says so."""
-        message = (await self._clean(refusal.message))[:_MESSAGE]
+        message = (await self._clean(refusal.message))[:MAX_MESSAGE]
         await self._append(
             "session.decision",
             {
