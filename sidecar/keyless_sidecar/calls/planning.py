@@ -7,7 +7,6 @@ No value of a credential is fetched here, nothing is sent, nothing is recorded; 
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -15,12 +14,13 @@ from typing import Any
 from botocore.model import OperationModel
 
 from keyless.protocol.calls import SDK, Call
-from keyless.protocol.messages import MAX_TIMEOUT, CellInfo
+from keyless.protocol.messages import CellInfo
 from keyless_sidecar.calls.content import Owner, Upload
 from keyless_sidecar.calls.naming import find_operation, find_waiter, paginates
 from keyless_sidecar.calls.parameters import resolve, validate
 from keyless_sidecar.execution.deciding import judge
 from keyless_sidecar.execution.delivery import select
+from keyless_sidecar.execution.time_limits import time_limit
 from keyless_sidecar.policy.acts import Act
 from keyless_sidecar.policy.acts_from import acts_for_aws, operation_model
 from keyless_sidecar.policy.aws_parameters import NotInModel, from_call
@@ -148,7 +148,11 @@ class CallPlanner:
         except NotInModel as error:
             raise Refused("InvalidRequest", str(error), "request.operation") from None
         plan = CallPlan(
-            model, {}, _credential(request, infos), _region(request.region), _timeout(request)
+            model,
+            {},
+            _credential(request, infos),
+            _region(request.region),
+            time_limit(request.timeout, DEFAULT_TIMEOUT),
         )
         try:
             self._fill(plan, request)
@@ -266,18 +270,6 @@ def _region(region: str) -> str:
             "InvalidRequest", f"{shown(region)} is not the name of a region.", "request.region"
         )
     return region
-
-
-def _timeout(request: Call) -> float:
-    timeout = DEFAULT_TIMEOUT if request.timeout is None else request.timeout
-    # "not (… <= …)" rather than "… > …": NaN compares false with everything.
-    if not (math.isfinite(timeout) and 0 < timeout <= MAX_TIMEOUT):
-        raise Refused(
-            "InvalidRequest",
-            f"The timeout must be more than 0 and at most {MAX_TIMEOUT:.0f} seconds.",
-            "request.timeout",
-        )
-    return float(timeout)
 
 
 def _waiting(plan: CallPlan, word: str) -> Waiting:

@@ -7,13 +7,13 @@ No value of a credential is fetched here, nothing is started, nothing is recorde
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 from collections.abc import Mapping, Sequence
 
-from keyless.protocol.messages import MAX_ARGV_BYTES, MAX_TIMEOUT, Exec, FailureKind
+from keyless.protocol.messages import MAX_ARGV_BYTES, Exec, FailureKind
 from keyless_sidecar.execution.deciding import decide
 from keyless_sidecar.execution.delivery import select
+from keyless_sidecar.execution.time_limits import time_limit
 from keyless_sidecar.policy.acts import Act, Decision
 from keyless_sidecar.policy.engine import CedarPolicy
 from keyless_sidecar.tools import Checked, CheckedFile, Refused, Tool, check, missing_tool
@@ -104,7 +104,10 @@ class Planner:
         tool = self._tools.get(request.tool)
         if tool is None:
             raise Ended("ToolNotFound", missing_tool(request.tool, self._tools), "tools.missing")
-        timeout = self._timeout(tool, request)
+        try:
+            timeout = time_limit(request.timeout, tool.timeout)
+        except Refused as refused:
+            raise Ended(refused.kind, refused.message, refused.rule) from None
         if sum(len(argument.encode()) for argument in request.argv) > MAX_ARGV_BYTES:
             raise Ended(
                 "InvalidRequest",
@@ -133,17 +136,6 @@ class Planner:
         except Refused as refused:
             raise Ended(refused.kind, refused.message, refused.rule) from None
         return Plan(tool, checked, cwd, timeout, credentials, decided.rule, decided.asks)
-
-    def _timeout(self, tool: Tool, request: Exec) -> float:
-        timeout = tool.timeout if request.timeout is None else request.timeout
-        # "not (… <= …)" rather than "… > …": NaN compares false with everything.
-        if not (math.isfinite(timeout) and 0 < timeout <= MAX_TIMEOUT):
-            raise Ended(
-                "InvalidRequest",
-                f"The timeout must be more than 0 and at most {MAX_TIMEOUT:.0f} seconds.",
-                "request.timeout",
-            )
-        return float(timeout)
 
     def _folder(self, cwd: str) -> str:
         if not cwd:
