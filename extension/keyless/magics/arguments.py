@@ -16,7 +16,7 @@ Pure: text in, a :class:`Plan` out.  Used by the magics and, for the option name
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
@@ -32,6 +32,8 @@ __all__ = [
     "Plan",
     "parse_cell",
     "parse_line",
+    "read_option",
+    "read_seconds",
     "strip_tool",
     "tool_word",
 ]
@@ -165,23 +167,57 @@ def _take_options(
     options = options or Options()
     position = 0
     while position < len(words) and words[position].startswith("-"):
-        name, equals, value = words[position].partition("=")
-        position += 1
-        option = OPTIONS.get(name)
-        if option is None:
-            raise InvalidRequest(_unknown(name))
-        if not option.value:
-            if equals:
-                raise InvalidRequest(f"{name} takes no value")
+        name, value, position = read_option(OPTIONS, words, position)
+        if OPTIONS[name].value:
+            options = _with_value(options, name, value)
+        else:
             options = replace(options, **_SWITCHES[name])
-            continue
-        if not equals:
-            if position >= len(words):
-                raise InvalidRequest(f"{name} needs a value: {name} {option.value}")
-            value = words[position]
-            position += 1
-        options = _with_value(options, name, value)
     return options, words[position:]
+
+
+def read_option(
+    known: Mapping[str, Option], words: Sequence[str], position: int
+) -> tuple[str, str, int]:
+    """One option out of a line.
+
+    Args:
+        known: those that there are.
+        words: of the line.
+        position: of the option's word.
+
+    Returns:
+        its name, its value (empty for a switch), and where the line goes on.
+
+    Raises:
+        InvalidRequest: there is no such option, or its value is missing or one too many.
+    """
+    name, equals, value = words[position].partition("=")
+    position += 1
+    option = known.get(name)
+    if option is None:
+        raise InvalidRequest(f"no such option {name!r}; there are {', '.join(known)}")
+    if not option.value:
+        if equals:
+            raise InvalidRequest(f"{name} takes no value")
+        return name, "", position
+    if not equals:
+        if position >= len(words):
+            raise InvalidRequest(f"{name} needs a value: {name} {option.value}")
+        value = words[position]
+        position += 1
+    return name, value, position
+
+
+def read_seconds(value: str) -> float:
+    """The value of ``--timeout``.
+
+    Raises:
+        InvalidRequest: no number.
+    """
+    try:
+        return float(value)
+    except ValueError:
+        raise InvalidRequest(f"--timeout takes seconds, such as 60, not {value!r}") from None
 
 
 def _sensible(options: Options) -> Options:
@@ -197,17 +233,10 @@ def _with_value(options: Options, name: str, value: str) -> Options:
             raise InvalidRequest("--credentials needs at least one name, separated by commas")
         return replace(options, credentials=names)
     if name == "--timeout":
-        try:
-            return replace(options, timeout=float(value))
-        except ValueError:
-            raise InvalidRequest(f"--timeout takes seconds, such as 60, not {value!r}") from None
+        return replace(options, timeout=read_seconds(value))
     if name == "--cwd":
         return replace(options, cwd=value)
     if name == "--stdin":
         return replace(options, stdin=variable(name, value))
     out, frame = read_out(value)
     return replace(options, out=out, frame=frame)
-
-
-def _unknown(name: str) -> str:
-    return f"no such option {name!r}; there are {', '.join(OPTIONS)}"

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-from keyless.magics.arguments import Option
+from keyless.magics.arguments import Option, read_option, read_seconds
 from keyless.magics.outs import read_out
 from keyless.magics.words import split_words
 from keyless.protocol.errors import InvalidRequest
@@ -103,12 +103,15 @@ def parse_call(text: str) -> CallLine:
     options, names = CallOptions(), []
     position = 0
     while position < len(words):
-        word = words[position]
-        position += 1
-        if not word.startswith("-"):
-            names.append(word)
+        if not words[position].startswith("-"):
+            names.append(words[position])
+            position += 1
             continue
-        options, position = _option(options, word, words, position)
+        name, value, position = read_option(OPTIONS, words, position)
+        if OPTIONS[name].value:
+            options = _with_value(options, name, value)
+        else:
+            options = replace(options, **_SWITCHES[name])
     if len(names) != 2:
         found = f", not {' '.join(map(repr, names))}" if names else ""
         raise InvalidRequest(
@@ -118,33 +121,11 @@ def parse_call(text: str) -> CallLine:
     return CallLine(names[0], names[1], options, brace + rest)
 
 
-def _option(
-    options: CallOptions, word: str, words: tuple[str, ...], position: int
-) -> tuple[CallOptions, int]:
-    name, equals, value = word.partition("=")
-    option = OPTIONS.get(name)
-    if option is None:
-        raise InvalidRequest(f"no such option {name!r}; there are {', '.join(OPTIONS)}")
-    if not option.value:
-        if equals:
-            raise InvalidRequest(f"{name} takes no value")
-        return replace(options, **_SWITCHES[name]), position
-    if not equals:
-        if position >= len(words):
-            raise InvalidRequest(f"{name} needs a value: {name} {option.value}")
-        value = words[position]
-        position += 1
-    return _with_value(options, name, value), position
-
-
 def _with_value(options: CallOptions, name: str, value: str) -> CallOptions:
     if name == "--credentials":
         return replace(options, credentials=(value,))
     if name == "--timeout":
-        try:
-            return replace(options, timeout=float(value))
-        except ValueError:
-            raise InvalidRequest(f"--timeout takes seconds, such as 60, not {value!r}") from None
+        return replace(options, timeout=read_seconds(value))
     if name == "--save":
         member, equals, path = value.partition("=")
         if not (member and equals and path):
