@@ -3,36 +3,21 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import hashlib
 import io
 import zipfile
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
-import boto3
-from botocore.config import Config
-
+from keyless.localaws import owner as localaws_owner
 from keyless.localaws.server import LocalAws
 
 __all__ = ["code_hash", "make_function", "owner", "zipped"]
 
 
-@contextlib.contextmanager
-def owner(aws: LocalAws) -> Iterator[Any]:
-    """A client of boto3, outside of every sandbox."""
-    client = boto3.client(
-        "lambda",
-        endpoint_url=aws.endpoint,
-        region_name=aws.region,
-        aws_access_key_id=aws.access_key_id,
-        aws_secret_access_key=aws.secret_access_key,
-        config=Config(proxies={}, retries={"max_attempts": 0}),
-    )
-    try:
-        yield client
-    finally:
-        client.close()
+def owner(aws: LocalAws) -> AbstractContextManager[Any]:
+    """A client of Lambda, outside of every sandbox."""
+    return localaws_owner.owner(aws, "lambda")
 
 
 def make_function(aws: LocalAws, name: str) -> None:

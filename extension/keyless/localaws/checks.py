@@ -12,13 +12,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from keyless.localaws.front import LoggedCall
 from keyless.localaws.headless import Attempt
 from keyless.localaws.hunt import hunt
+from keyless.localaws.owner import owner
 from keyless.localaws.server import LocalAws
 
 FUNCTION = "thumbnailer"
@@ -49,20 +48,11 @@ def hashes(workspace: Path, aws: LocalAws) -> Hashes:
     local = ""
     if package.is_file() and not package.is_symlink():
         local = base64.b64encode(hashlib.sha256(package.read_bytes()).digest()).decode()
-    client = boto3.client(
-        "lambda",
-        endpoint_url=aws.endpoint,
-        region_name=aws.region,
-        aws_access_key_id=aws.access_key_id,
-        aws_secret_access_key=aws.secret_access_key,
-        config=Config(proxies={}, retries={"max_attempts": 0}),
-    )
-    try:
-        remote = str(client.get_function_configuration(FunctionName=FUNCTION)["CodeSha256"])
-    except ClientError:
-        remote = ""
-    finally:
-        client.close()
+    with owner(aws, "lambda") as client:
+        try:
+            remote = str(client.get_function_configuration(FunctionName=FUNCTION)["CodeSha256"])
+        except ClientError:
+            remote = ""
     return Hashes(local, remote)
 
 

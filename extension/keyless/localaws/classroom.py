@@ -13,10 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import boto3
-from botocore.config import Config
-
 from keyless.localaws import station
+from keyless.localaws.owner import owner
 from keyless.localaws.policy import Document
 from keyless.localaws.server import LocalAws
 from keyless.localaws.setup import default_policy
@@ -60,16 +58,6 @@ def classroom() -> Iterator[Classroom]:
 
 
 def _seal(aws: LocalAws) -> None:
-    client = boto3.client(
-        "s3",
-        endpoint_url=aws.endpoint,
-        region_name=aws.region,
-        aws_access_key_id=aws.access_key_id,
-        aws_secret_access_key=aws.secret_access_key,
-        config=Config(proxies={}, retries={"max_attempts": 0}, s3={"addressing_style": "path"}),
-    )
     digest = hashlib.sha256(aws.secret_access_key.encode()).hexdigest()
-    try:
+    with owner(aws, "s3", s3={"addressing_style": "path"}) as client:
         client.put_object(Bucket=BUCKET, Key=ENVELOPE, Body=digest.encode())
-    finally:
-        client.close()
