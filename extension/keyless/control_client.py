@@ -215,7 +215,7 @@ class ControlClient:
             timeout: seconds; ``None``: the tool's own.
             cwd: folder relative to the workspace.
             stdin: standard input.
-            isolated: whether the workspace is an overlay.
+            isolated: whether it gets a sandbox of its own.
             dry_run: whether it is only decided.
 
         Returns:
@@ -225,8 +225,9 @@ class ControlClient:
         return await self._call(
             "POST",
             "/api/vault/exec",
-            {"tool": tool, "argv": list(argv), "isolated": isolated, "dry_run": dry_run, "cwd": cwd}
-            | _given(credentials=_list(credentials), timeout=timeout, stdin=stdin),
+            {"tool": tool, "argv": list(argv)}
+            | _given(credentials=_list(credentials))
+            | _how(timeout, cwd, stdin, isolated, dry_run),
         )
 
     async def platform_exec(
@@ -247,8 +248,9 @@ class ControlClient:
         return await self._call(
             "POST",
             "/api/platform/exec",
-            {"command": command, "isolated": isolated, "dry_run": dry_run, "cwd": cwd}
-            | _given(credentials=_list(credentials), timeout=timeout, stdin=stdin),
+            {"command": command}
+            | _given(credentials=_list(credentials))
+            | _how(timeout, cwd, stdin, isolated, dry_run),
         )
 
     async def jit_exec(
@@ -303,20 +305,11 @@ class ControlClient:
                 "delivery": delivery,
                 "hosts": list(hosts),
                 "file": file,
-                "cwd": cwd,
-                "isolated": isolated,
-                "dry_run": dry_run,
             }
-            | _given(timeout=timeout, stdin=stdin),
+            | _how(timeout, cwd, stdin, isolated, dry_run),
         )
 
     # ------------------------------------------------------------------ inside
-
-    async def call(
-        self, method: str, target: str, body: Mapping[str, Any] | None = None
-    ) -> dict[str, Any]:
-        """Any other address of the API."""
-        return await self._call(method, target, body)
 
     async def _call(
         self, method: str, target: str, body: Mapping[str, Any] | None = None
@@ -331,6 +324,14 @@ class ControlClient:
         except ValueError:
             raise ControlUnavailable("The sidecar's answer can't be read.") from None
         return decoded
+
+
+def _how(
+    timeout: float | None, cwd: str, stdin: str | None, isolated: bool, dry_run: bool
+) -> dict[str, Any]:
+    """What every command may be told of how it is to run."""
+    plain = {"cwd": cwd, "isolated": isolated, "dry_run": dry_run}
+    return plain | _given(timeout=timeout, stdin=stdin)
 
 
 def _given(**values: Any) -> dict[str, Any]:
