@@ -98,6 +98,31 @@ def words(command: str) -> list[str]:
     return command.split() if '"' in command else shlex.split(command)
 
 
+def decided(records: list[dict[str, Any]], kind: str, dry_run: bool, told: object) -> Answer:
+    """What the sidecar decided: by its own check, and by the proxy on the requests.
+
+    Args:
+        records: of one command or call.
+        kind: of the record with its own check's decision.
+        dry_run: whether nothing was sent.
+        told: for a failure's message.
+    """
+    (decision,) = (r["fields"] for r in records if r["kind"] == kind)
+    if not decision["allowed"]:
+        assert decision["kind"] == "PolicyDenied", decision
+        asked = "Nobody can approve it from here yet" in decision["message"]
+        return Answer("ask" if asked else "deny", decision["rule"])
+    if dry_run:
+        return Answer("allow", decision["rule"])
+    found = [
+        Answer(r["fields"]["decision"], r["fields"]["rule"])
+        for r in records
+        if r["kind"] == "egress.request" and r["fields"]["stage"] == "request"
+    ]
+    assert found, told
+    return strictest(found)
+
+
 class Commands:
     """Acts as commands."""
 
@@ -109,20 +134,7 @@ class Commands:
         before = len(self._sidecar.records())
         result = self._sidecar.run(*words(command), tool="aws", dry_run=dry_run)
         records = self._sidecar.records()[before:]
-        (decision,) = (r["fields"] for r in records if r["kind"] == "exec.decision")
-        if not decision["allowed"]:
-            assert decision["kind"] == "PolicyDenied", decision
-            asked = "Nobody can approve it from here yet" in decision["message"]
-            return Answer("ask" if asked else "deny", decision["rule"])
-        if dry_run:
-            return Answer("allow", decision["rule"])
-        found = [
-            Answer(r["fields"]["decision"], r["fields"]["rule"])
-            for r in records
-            if r["kind"] == "egress.request" and r["fields"]["stage"] == "request"
-        ]
-        assert found, (command, result.end, result.stderr)
-        return strictest(found)
+        return decided(records, "exec.decision", dry_run, (command, result.end, result.stderr))
 
 
 class SecureCalls:
@@ -146,20 +158,7 @@ class SecureCalls:
         before = len(self._sidecar.records())
         outcome = call(self._sidecar, service, operation, options=options, **given)
         records = self._sidecar.records()[before:]
-        (decision,) = (r["fields"] for r in records if r["kind"] == "call.decision")
-        if not decision["allowed"]:
-            assert decision["kind"] == "PolicyDenied", decision
-            asked = "Nobody can approve it from here yet" in decision["message"]
-            return Answer("ask" if asked else "deny", decision["rule"])
-        if dry_run:
-            return Answer("allow", decision["rule"])
-        found = [
-            Answer(r["fields"]["decision"], r["fields"]["rule"])
-            for r in records
-            if r["kind"] == "egress.request" and r["fields"]["stage"] == "request"
-        ]
-        assert found, (service, operation, outcome.end)
-        return strictest(found)
+        return decided(records, "call.decision", dry_run, (service, operation, outcome.end))
 
 
 class Calls:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import keyword
 from typing import Any
 
 from IPython.core.magic import Magics, line_magic, magics_class, no_var_expand
 
+from keyless.magics.outs import variable
 from keyless.magics.running import recorded
 from keyless.magics.session_api import SecureSession, secure_session
 from keyless.magics.words import split_words
@@ -88,9 +88,8 @@ def _parse(line: str) -> tuple[str, dict[str, str], bool]:
     if len(names) != 1:
         raise InvalidRequest(f"name one credential: {_USAGE}")
     for option in ("--policy", "--out"):
-        value = given.get(option, "x")
-        if not value.isidentifier() or keyword.iskeyword(value):
-            raise InvalidRequest(f"{option} takes the name of a variable, not {value!r}")
+        if option in given:
+            variable(option, given[option])
     return names[0], given, export
 
 

@@ -7,7 +7,7 @@ import threading
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from keyless.magics.channel import Answer, Pending
@@ -87,7 +87,6 @@ def test_it_comes_after_a_second_tells_the_time_and_goes() -> None:
     assert page.html == ""
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(0, 3000), max_size=30), st.floats(0, 3000))
 def test_never_more_than_one_message_a_second_and_nothing_late(
     times: list[float], end: float

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from IPython.core.interactiveshell import InteractiveShell
 
@@ -70,7 +70,6 @@ def test_what_has_no_rows_says_what_it_is(answer: Any, member: str, says: str | 
     assert says is None or says in str(caught.value)
 
 
-@settings(deadline=None)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(max_size=5),

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from keyless.magics.call_results import CallFacts, CallResult
@@ -49,7 +49,6 @@ class Page(HTMLParser):
         self.text += data
 
 
-@settings(deadline=None)
 @given(JSON)
 def test_no_key_and_no_value_makes_markup(value: Any) -> None:
     page = Page(tree(value))
@@ -62,7 +61,6 @@ def test_no_key_and_no_value_makes_markup(value: Any) -> None:
     assert not re.search("[\x00-\x08\x1b\u202e]", page.text)
 
 
-@settings(deadline=None)
 @given(JSON)
 def test_a_small_answer_is_shown_whole(value: Any) -> None:
     shown = Page(tree({"answer": value})).text
