@@ -62,6 +62,8 @@ class BinaryGuard:
             if not final:
                 end = min(end, _settled(text, shift) - shift)
             found = _START.search(text, shift)
+            if found and found.start() - shift >= end:
+                found = None  # it isn't settled yet: what follows may tell that it is text
             binary = found.start() - shift if found else len(data)
             end = self._validate(data, min(end, binary), final)
             if not self.tripped and found and end == binary:
