@@ -111,6 +111,19 @@ class Tools(Configurable):
         "directly, and what it writes is not searched for secrets.",
     ).tag(config=True)
     max_requests = Integer(16, min=1, max=256, help="Commands under way at once.").tag(config=True)
+    warm = Bool(
+        True,
+        help="Whether tools that are kept warm (the AWS CLI, and those declared with 'warm': True) "
+        "are started from a process that has imported them already.",
+    ).tag(config=True)
+    ready_sandboxes = Integer(
+        2, min=0, max=8, help="Sandboxes made beforehand for each of the tools used last."
+    ).tag(config=True)
+    warm_idle = Float(
+        600.0,
+        min=1.0,
+        help="Seconds without a command after which warm tools and ready sandboxes are given up.",
+    ).tag(config=True)
     max_files = Integer(
         10_000, min=0, help="Files and folders that one command may leave in the workspace."
     ).tag(config=True)

@@ -42,13 +42,14 @@ from keyless_sidecar.dispatch import Violation
 from keyless_sidecar.egress.aws.endpoints import endpoints
 from keyless_sidecar.events import Events
 from keyless_sidecar.execution.budget import ToolLimits
-from keyless_sidecar.execution.child import Spawner
 from keyless_sidecar.execution.command import Commands
 from keyless_sidecar.execution.news import News
 from keyless_sidecar.execution.outputs import OutputLimits
 from keyless_sidecar.execution.pipes import readable
 from keyless_sidecar.execution.planning import Planner
+from keyless_sidecar.execution.ready import Places
 from keyless_sidecar.execution.runner import Runner
+from keyless_sidecar.execution.spawner import Spawner
 from keyless_sidecar.hardening import HardeningError, harden
 from keyless_sidecar.keeper import Keeper
 from keyless_sidecar.kernel_network import KernelGates, bound_to_kernel, told
@@ -66,6 +67,7 @@ from keyless_sidecar.status import StatusReporter
 from keyless_sidecar.tools import Tool, ToolConfigError, load_tools
 from keyless_sidecar.vault import Entry, EntryInfo, Vault, VaultError, open_vault
 from keyless_sidecar.vault.session_options import SessionOptions, parse_sessions
+from keyless_sidecar.warm import Zygotes
 from keyless_sidecar.ways import Ways
 from keyless_sidecar.workspace import WorkspaceError, WorkspaceRoot
 
@@ -284,14 +286,21 @@ async def _serve(parts: Parts, options: argparse.Namespace) -> int:
         connections=config.egress.max_connections,
         sessions=sessions,
     )
-    commands = Commands(
-        confiner=parts.confiner,
+    places = Places(
         spawner=spawner,
+        zygotes=Zygotes(spawner, parts.limits, enabled=config.tools.warm),
         workspace=parts.workspace,
         workspace_path=parts.workspace_path,
         scratch=parts.scratch,
-        limits=OutputLimits(config.tools.max_files, config.tools.max_written),
         budgets=parts.limits,
+        ready=config.tools.ready_sandboxes,
+        idle=config.tools.warm_idle,
+    )
+    commands = Commands(
+        confiner=parts.confiner,
+        places=places,
+        workspace=parts.workspace,
+        limits=OutputLimits(config.tools.max_files, config.tools.max_written),
     )
     runner = Runner(
         planner=Planner(
@@ -413,6 +422,7 @@ async def _serve(parts: Parts, options: argparse.Namespace) -> int:
         calls.close()
         await sessions.close()
         keeper.close()
+        await places.close()
         spawner.close()
 
 

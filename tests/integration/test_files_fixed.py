@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.leftovers import files_of_commands
 from tests.support.sidecar import Result, Sidecar, eventually
 
 from keyless.protocol.messages import Failed, Finished
@@ -81,7 +82,7 @@ def test_a_large_file_is_the_one_that_was_opened(sidecar: Sidecar, sandbox_user:
     result = sidecar.collect(request)
     assert text(first, result).startswith("checked")
     assert "read-only" in result.finished.notes[0]
-    assert not list(sidecar.scratch.iterdir())
+    assert eventually(lambda: not files_of_commands(sidecar.scratch))
 
 
 def test_a_named_file_can_be_changed_by_the_tool(sidecar: Sidecar, sandbox_user: int) -> None:
@@ -99,7 +100,7 @@ def test_reading_leaves_nothing_behind(sidecar: Sidecar) -> None:
     result = sidecar.run("read", "0", "in.txt")
     assert result.finished.files == []
     assert (sidecar.workspace / "in.txt").stat() == before
-    assert not list(sidecar.scratch.iterdir())
+    assert eventually(lambda: not files_of_commands(sidecar.scratch))
 
 
 #: What the path may be; only the first two are regular files with one name.

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.support.leftovers import descendants
+from tests.support.leftovers import descendants, of_commands
 from tests.support.sidecar import SECRET, Sidecar, eventually, leaky
 
 from keyless.protocol.frames import encode
@@ -133,17 +133,17 @@ def test_timeout_ends_the_command(sidecar: Sidecar, arguments: tuple[str, ...]) 
 def test_timeout_ends_daemons(sidecar: Sidecar) -> None:
     failed = sidecar.run("ignore", "60", timeout=1).failed
     assert failed.kind == "CommandTimeout"
-    assert eventually(lambda: not descendants(sidecar.process.pid))
+    assert eventually(lambda: not of_commands(sidecar.process.pid))
 
 
 def test_daemons_end_with_their_command(sidecar: Sidecar) -> None:
     sidecar.run("daemon", "beat", "30")
-    assert eventually(lambda: not descendants(sidecar.process.pid))
+    assert eventually(lambda: not of_commands(sidecar.process.pid))
     begin = time.monotonic()
     result = sidecar.run("holdpipe", "40")
     assert result.stdout == "parent done\n"
     assert time.monotonic() - begin < 10
-    assert eventually(lambda: not descendants(sidecar.process.pid))
+    assert eventually(lambda: not of_commands(sidecar.process.pid))
 
 
 @pytest.mark.parametrize(("mode", "most"), [("sleep", 1.5), ("ignore", 5)])

@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.support.sidecar import SECRET, Sidecar, leaky
+from tests.support.leftovers import files_of_commands
+from tests.support.sidecar import SECRET, Sidecar, eventually, leaky
 
 from .conftest import StartSidecar
 
@@ -49,7 +50,7 @@ def test_a_file_arrives(sidecar: Sidecar, sandbox_user: int) -> None:
     assert (written.path, written.size) == ("out.txt", 5)
     assert written.sha256 == hashlib.sha256(b"fine\n").hexdigest()
     assert not result.finished.notes
-    assert not list(sidecar.scratch.iterdir())
+    assert eventually(lambda: not files_of_commands(sidecar.scratch))
 
 
 @pytest.mark.parametrize(
@@ -127,7 +128,7 @@ def test_files_of_an_ended_command_are_discarded(sidecar: Sidecar) -> None:
     failed = sidecar.run("daemon", "beat", "30", timeout=0.5)
     assert failed.end is not None
     assert sidecar.run("ignore", "9", timeout=0.5).failed.kind == "CommandTimeout"
-    assert not list(sidecar.scratch.iterdir())
+    assert eventually(lambda: not files_of_commands(sidecar.scratch))
 
 
 def test_a_file_is_read_from_the_live_workspace(sidecar: Sidecar) -> None:

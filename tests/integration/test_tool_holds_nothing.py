@@ -27,7 +27,7 @@ import pytest
 from tests.support.canaries import canary
 from tests.support.dumps import Dump, Dumper, Watching
 from tests.support.hunt import Hunter
-from tests.support.leftovers import descendants
+from tests.support.leftovers import of_commands
 from tests.support.needles import scram_keys, signing_keys
 from tests.support.policies import OPEN
 from tests.support.postgres import PASSWORD, binaries, running
@@ -148,7 +148,7 @@ def assert_nothing(seen: Seen, program: str, variable: str, *, times: int) -> No
 
 def assert_left_nothing(sidecar: Sidecar, secrets: Mapping[str, str]) -> None:
     """Nothing runs any more, and no folder that the tool could write to holds a secret."""
-    assert eventually(lambda: not descendants(sidecar.process.pid))
+    assert eventually(lambda: not of_commands(sidecar.process.pid))
     hunter = Hunter(secrets)
     assert [*hunter.tree(sidecar.workspace), *hunter.tree(sidecar.scratch)] == []
 

@@ -39,6 +39,24 @@ def descendants(pid: int | None = None) -> dict[int, str]:
     return found
 
 
+def of_commands(pid: int) -> dict[int, str]:
+    """What a sidecar's commands run: its descendants without those that wait for commands.
+
+    The sandboxes that wait have nothing of a command in them, which other tests show.
+    """
+    # A gate's command line holds its program; so do those of the bubblewraps above it.
+    return {
+        child: line
+        for child, line in descendants(pid).items()
+        if "Hand the listener out" not in line
+    }
+
+
+def files_of_commands(scratch: Path) -> list[Path]:
+    """What is left in a sidecar's scratch folder, without the empty folders of what waits."""
+    return [Path(folder) / name for folder, _, names in os.walk(scratch) for name in names]
+
+
 def find(text: str, pid: int | None = None, *, besides: Iterable[int] = ()) -> list[int]:
     """Living descendants of a process (default: this one) whose command lines hold a text.
 

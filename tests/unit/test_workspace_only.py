@@ -43,8 +43,15 @@ ALLOWED = {
     "the workspace through WorkspaceRoot",
     "execution/inputs.py": "the run's own layer in the scratch folder; the workspace through "
     "WorkspaceRoot",
-    "execution/command.py": "folders of one run in the private scratch folder",
-    "execution/child.py": "the text of gate.py, beside it",
+    "execution/command.py": "the upper folder of one sandbox, in the private scratch folder",
+    "execution/ready.py": "folders of one sandbox in the private scratch folder",
+    "execution/child.py": "an empty input, from the device that is one",
+    "execution/spawner.py": "the text of gate.py, beside it",
+    "warm/plan.py": "the text of the zygote's program, beside it",
+    "warm/packages.py": "looks at files that a tool's process has loaded, below the tool's own "
+    "folders; opens none",
+    "warm/joining.py": "cgroup.procs of a command's own control group",
+    "warm/zygote.py": "runs in a tool's sandbox: the tool's script, new files below its HOME",
     "private_files.py": "vault and audit, in folders that only their owner may touch",
     "audit/log.py": "the audit folder, by descriptors",
     "audit/reading.py": "the audit folder, for the command line",
@@ -117,4 +124,4 @@ def test_the_workspace_s_path_goes_only_to_its_root_and_the_mount() -> None:
         text = path.read_text(encoding="utf-8")
         if "workspace_path" in text or "settings.workspace" in text:
             holders.add(str(path.relative_to(ROOT)))
-    assert holders == {"server.py", "execution/command.py"}
+    assert holders == {"server.py", "execution/ready.py"}

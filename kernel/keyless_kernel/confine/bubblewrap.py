@@ -12,10 +12,10 @@ import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from keyless_kernel.confine import levels, seccomp, view
+from keyless_kernel.confine import joining, levels, seccomp, view
 from keyless_kernel.confine.base import Confiner, lowered
 from keyless_kernel.confine.cgroups import entering
 from keyless_kernel.confine.errors import ConfinementUnavailable
@@ -80,7 +80,7 @@ class BubblewrapConfiner(Confiner):
         info_read, info_write = os.pipe()
         try:
             for content in (
-                *seccomp.filters(unix_sockets=spec.unix_sockets),
+                *seccomp.filters(unix_sockets=spec.unix_sockets, joins=spec.joins),
                 *(content for _, content in self._files(spec)),
             ):
                 data.append(memory_file(content))
@@ -98,7 +98,7 @@ class BubblewrapConfiner(Confiner):
                 env=dict(spec.env),
                 cwd="/",
                 close_fds=True,
-                pass_fds=(*data, info_write, *pass_fds, *(fd for _, fd in spec.workspace_files)),
+                pass_fds=(*data, info_write, *pass_fds, *_descriptors(spec)),
             )
             os.close(info_write)
             info_write = -1
@@ -115,7 +115,14 @@ class BubblewrapConfiner(Confiner):
             raise ConfinementUnavailable(
                 f"bubblewrap made no sandbox (exit status {process.wait()})"
             ) from None
-        return Confined(process, init_pid)
+        confined = Confined(process, init_pid, apart=spec.above is not None)
+        if spec.joins and self.level == levels.NAMESPACES:
+            try:
+                joining.forbid_user_namespaces(init_pid)
+            except ConfinementUnavailable:
+                confined.close()
+                raise
+        return confined
 
     def arguments(
         self, spec: Sandbox, *, filters: Sequence[int], files: Sequence[int], info: int
@@ -126,13 +133,9 @@ class BubblewrapConfiner(Confiner):
         argv = ["--die-with-parent", "--new-session", "--info-fd", str(info)]
         argv += ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"]
         argv += ["--unshare-cgroup-try", "--hostname", "keyless"]
-        if self.level == levels.NAMESPACES_ROOT:
-            argv += ["--cap-drop", "ALL"]
-            for capability in ("CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP"):
-                argv += ["--cap-add", capability]
-        else:
-            argv += ["--unshare-user", "--disable-userns"]
-            argv += ["--uid", str(self.uid), "--gid", str(self.gid)]
+        if spec.above is not None:
+            argv += ["--pidns", str(spec.above.pid)]
+        argv += self._identity(spec)
         for filter_fd in filters:
             argv += ["--add-seccomp-fd", str(filter_fd)]
         argv += view.system_arguments()
@@ -157,6 +160,26 @@ class BubblewrapConfiner(Confiner):
             argv += ["--perms", "0444", "--ro-bind-data", str(descriptor), path]
         return [*argv, "--remount-ro", "/", "--chdir", "/"]
 
+    def _identity(self, spec: Sandbox) -> list[str]:
+        """Capabilities, or the user namespace."""
+        argv = []
+        if self.level == levels.NAMESPACES_ROOT:
+            argv += ["--cap-drop", "ALL"]
+            for capability in ("CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP"):
+                argv += ["--cap-add", capability]
+        elif spec.above is not None and spec.above.user is not None:
+            argv += ["--userns", str(spec.above.user), "--assert-userns-disabled"]
+        elif spec.joins:  # further user namespaces are forbidden when this one is there
+            argv += ["--unshare-user"]
+        else:
+            argv += ["--unshare-user", "--disable-userns"]
+        if spec.joins:
+            for name in joining.CAPABILITIES:
+                argv += ["--cap-add", f"CAP_{name.upper()}"]
+        if self.level == levels.NAMESPACES:
+            argv += ["--uid", str(self.uid), "--gid", str(self.gid)]
+        return argv
+
     def _files(self, spec: Sandbox) -> tuple[tuple[str, bytes], ...]:
         return (*view.etc_files(self.uid, self.gid, spec.home), *spec.files)
 
@@ -175,10 +198,21 @@ class BubblewrapConfiner(Confiner):
             prefix.append(f"--data={lowered(resource.RLIMIT_DATA, limits.memory)}")
         if self.level == levels.NAMESPACES_ROOT:
             prefix += [_trusted_program("setpriv"), f"--reuid={self.uid}", f"--regid={self.gid}"]
-            prefix += ["--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]
+            kept = "".join(f",+{name}" for name in joining.CAPABILITIES) if spec.joins else ""
+            prefix += ["--clear-groups", f"--inh-caps=-all{kept}", f"--bounding-set=-all{kept}"]
+            prefix += [f"--ambient-caps=-all{kept}"] if kept else []
             prefix += ["--no-new-privs", "--"]
         # Only the sandbox's own user may enter its folders, so change into them last.
         return [*prefix, _trusted_program("env"), "-C", spec.cwd, f"PWD={spec.cwd}"]
+
+
+def _descriptors(spec: Sandbox) -> Iterator[int]:
+    """What bubblewrap itself must inherit, beside the data that is made for it."""
+    yield from (descriptor for _, descriptor in spec.workspace_files)
+    if spec.above is not None:
+        yield spec.above.pid
+        if spec.above.user is not None:
+            yield spec.above.user
 
 
 def _workspace_arguments(spec: Sandbox) -> list[str]:

@@ -62,15 +62,15 @@ class Meter:
             return self.ceiling.processes
         return 2 * self.ceiling.processes + _OTHERS
 
-    def exceeded(self, init_pid: int) -> str:
+    def exceeded(self, *pids: int) -> str:
         """What was exceeded since the last call: ``"memory"``, ``"processes"`` or ``""``.
 
         Args:
-            init_pid: pid of the sandbox's init.
+            pids: roots of its trees of processes: the sandbox's init first.
         """
         if self._group is not None:
             return self._group.exceeded()
-        used = watchdog.usage([init_pid], self.ceiling.memory)
+        used = watchdog.usage([*pids], self.ceiling.memory)
         if used.memory > self.ceiling.memory:
             return "memory"
         return "processes" if used.tasks > self.ceiling.processes else ""

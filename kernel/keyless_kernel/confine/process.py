@@ -21,11 +21,20 @@ class Confined:
 
     ``process`` is bubblewrap; its exit status is the command's (128 + n for signal n).  When the
     namespace's init dies, the kernel kills everything in it, daemonized processes included.
+
+    Args:
+        process: bubblewrap.
+        init_pid: of the namespace's init.
+        apart: whether init is no child of bubblewrap, but of another sandbox's init.  bubblewrap
+            then learns nothing of its end.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], init_pid: int) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], init_pid: int, *, apart: bool = False
+    ) -> None:
         self.process = process
         self.init_pid = init_pid
+        self._apart = apart
         try:
             self._pidfd = os.pidfd_open(init_pid)
         except ProcessLookupError:  # it ended already
@@ -36,7 +45,7 @@ class Confined:
         if self._pidfd >= 0:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-        elif self.process.poll() is None:
+        if (self._apart or self._pidfd < 0) and self.process.poll() is None:
             self.process.kill()
 
     def signal(self, number: int) -> None:

@@ -55,6 +55,19 @@ class Limits:
 
 
 @dataclasses.dataclass(frozen=True)
+class Above:
+    """Namespaces of a sandbox that others are made below: descriptors, which stay the caller's.
+
+    Args:
+        pid: its pid namespace.
+        user: its user namespace, ``None`` where sandboxes have none of their own.
+    """
+
+    pid: int
+    user: int | None
+
+
+@dataclasses.dataclass(frozen=True)
 class Sandbox:
     """One sandboxed command.
 
@@ -80,6 +93,10 @@ class Sandbox:
             network of their own; 0: none, and no TCP socket at all.
         gate_token: what each of these connections begins with; the command doesn't see it.
         cgroup: ``cgroup.procs`` files into which it is put before anything of it runs.
+        above: another sandbox, whose pid namespace this one's is made in, and whose user namespace
+            it shares.
+        joins: whether the command may enter the namespaces of sandboxes made below it, for which it
+            must be handed their descriptors.
     """
 
     argv: tuple[str, ...]
@@ -98,3 +115,5 @@ class Sandbox:
     gate_port: int = 0
     gate_token: bytes = dataclasses.field(default=b"", repr=False)
     cgroup: tuple[str, ...] = ()
+    above: Above | None = None
+    joins: bool = False

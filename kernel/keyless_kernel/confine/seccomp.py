@@ -80,12 +80,19 @@ _HIGHEST_FAMILY = 45
 _MASK32 = 0xFFFFFFFF
 
 
+#: Groups of device-independent requests, by their second byte, that a process with the right to
+#: enter namespaces may not make: those that lead from one namespace to others, and those that stop
+#: or rearrange whole file systems.
+_ADMINISTRATIVE_REQUESTS = (0xB7, ord("X"), ord("f"), 0x94)
+
+
 @functools.cache  # compiling takes milliseconds, and every command needs them
-def filters(*, unix_sockets: bool = True) -> tuple[bytes, bytes]:
+def filters(*, unix_sockets: bool = True, joins: bool = False) -> tuple[bytes, bytes]:
     """The two filter programs, as classic BPF.
 
     Args:
         unix_sockets: whether ``socket(AF_UNIX)`` is allowed (``socketpair`` always is).
+        joins: whether namespaces may be entered (``setns``).
 
     Raises:
         ConfinementUnavailable: libseccomp is missing.
@@ -94,7 +101,13 @@ def filters(*, unix_sockets: bool = True) -> tuple[bytes, bytes]:
     families: set[int] = {socket.AF_INET, socket.AF_INET6}
     if unix_sockets:
         families.add(socket.AF_UNIX)
-    return number_program(seccomp), export(argument_rules(seccomp, families))
+    arguments = argument_rules(seccomp, families)
+    if joins:
+        for group in _ADMINISTRATIVE_REQUESTS:
+            request = seccomp.Arg(1, seccomp.MASKED_EQ, 0xFF00, group << 8)
+            arguments.add_rule(seccomp.ERRNO(errno.EPERM), "ioctl", request)
+    further = frozenset({"setns"}) if joins else frozenset[str]()
+    return number_program(seccomp, further), export(arguments)
 
 
 def library() -> Any:
@@ -112,10 +125,15 @@ def library() -> Any:
     return pyseccomp
 
 
-def number_program(seccomp: Any) -> bytes:
-    """The first program: system calls by number."""
+def number_program(seccomp: Any, further: frozenset[str] = frozenset()) -> bytes:
+    """The first program: system calls by number.
+
+    Args:
+        seccomp: the library.
+        further: calls that are allowed as well.
+    """
     numbers = seccomp.SyscallFilter(seccomp.ERRNO(errno.ENOSYS))
-    for name in sorted(ALLOWED):
+    for name in sorted(ALLOWED | further):
         if seccomp.resolve_syscall(seccomp.system_arch(), name) >= 0:
             numbers.add_rule(seccomp.ALLOW, name)
     return export(numbers)

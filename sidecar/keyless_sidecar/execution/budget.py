@@ -106,13 +106,13 @@ class Budget:
         """Where the sandbox must be put before it runs."""
         return self._meter.entry
 
-    def broken(self, init_pid: int) -> bool:
+    def broken(self, *pids: int) -> bool:
         """Whether the command must be ended now.
 
         Args:
-            init_pid: pid of its sandbox's init.
+            pids: roots of its trees of processes: its sandbox's init first.
         """
-        self._count(init_pid)
+        self._count(*pids)
         for disk in self._disks:
             self.words = self.words or disk.exceeded()
         return bool(self.words)
@@ -120,7 +120,7 @@ class Budget:
     def broken_at_end(self, exit_code: int) -> bool:
         """Whether a command that ended did so because of a limit."""
         if self._meter.grouped:
-            self._count(0)
+            self._count()
         if not self.words and exit_code == _FILE_TOO_LARGE:
             size = size_text(self.process_limits.file_size)
             self.words = f"a file of more than {size} (c.Tools.max_written)"
@@ -136,8 +136,8 @@ class Budget:
         """Kill what is left, and free the group."""
         self._meter.close()
 
-    def _count(self, init_pid: int) -> None:
-        what = self._meter.exceeded(init_pid)
+    def _count(self, *pids: int) -> None:
+        what = self._meter.exceeded(*pids)
         if what == "processes" and self._meter.grouped:
             self._refused = self._meter.ceiling.exceeded(what)  # the system refused it; it goes on
         elif what:

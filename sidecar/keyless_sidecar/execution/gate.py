@@ -1,17 +1,16 @@
 """The first program in a tool's sandbox: hands a socket out, takes the secrets in, steps aside.
 
-Never imported in the sidecar: :mod:`keyless_sidecar.execution.child` sends this file's text with
-``python -I -S -B -c TEXT CHANNEL_FD LANDLOCK TERMINAL_FD`` into the sandbox, so it must stay free
-of imports beyond the standard library.  LANDLOCK is the text of
-:mod:`keyless_kernel.confine.landlock`, or empty where the sandbox has no namespaces, and Landlock
-already.  TERMINAL_FD is empty where the command gets no terminal.
+Never imported in the sidecar: :mod:`keyless_sidecar.execution.spawner` sends this file's text with
+``python -I -S -B -c TEXT CHANNEL_FD LANDLOCK`` into the sandbox, so it must stay free of imports
+beyond the standard library.  LANDLOCK is the text of :mod:`keyless_kernel.confine.landlock`, or
+empty where the sandbox has no namespaces, and Landlock already.
 
 1. It makes a listening TCP socket on the loopback of the sandbox's own network namespace and
    passes it out over the channel (an inherited socketpair).  The sidecar serves it: the only way
    to a network.  Without a namespace of its own the sidecar listens itself.  In namespaces it lays
    Landlock on itself as a second wall.
-2. It receives the command and its environment, which is how credentials come in: neither the
-   arguments nor the environment of bubblewrap or of this program ever held them.
+2. It receives the command with its environment and its streams, which is how credentials come in:
+   neither the arguments nor the environment of bubblewrap or of this program ever held them.
 3. It writes the files that the command is to find in its HOME (certificates, say).
 4. It makes its terminal, if it has one, the controlling terminal of a session of its own.
 5. It closes every descriptor but 0, 1, 2 and becomes the command.  The channel closes with that;
@@ -42,16 +41,18 @@ def listen() -> socket.socket:
     return listener
 
 
-def receive(channel: socket.socket) -> dict:  # type: ignore[type-arg]
-    """One length-prefixed JSON object."""
+def receive(channel: socket.socket) -> tuple[dict, list[int]]:  # type: ignore[type-arg]
+    """One length-prefixed JSON object, and the descriptors that came with it."""
     data = b""
+    found: list[int] = []
     while len(data) < 4 or len(data) < 4 + struct.unpack(">I", data[:4])[0]:
-        piece = channel.recv(1 << 20)
+        piece, rights, _, _ = channel.recvmsg(1 << 20, socket.CMSG_SPACE(8 * 4))
         if not piece:
             sys.exit(126)
         data += piece
-    message: dict = json.loads(data[4:])  # type: ignore[type-arg]
-    return message
+        for _, _, numbers in rights:
+            found += array.array("i", numbers[: len(numbers) // 4 * 4])
+    return json.loads(data[4:]), found
 
 
 def write(path: str, content: str) -> None:
@@ -61,16 +62,18 @@ def write(path: str, content: str) -> None:
         file.write(content)
 
 
-def take_terminal(descriptor: int) -> None:
-    """Have it as controlling terminal, and for input and output."""
-    with contextlib.suppress(PermissionError):  # it leads a session already
-        os.setsid()
-    fcntl.ioctl(descriptor, termios.TIOCSCTTY, 0)
-    for number in (0, 1, 2):
-        os.dup2(descriptor, number)
+def take_streams(streams: dict[str, int]) -> None:
+    """Have them as standard streams; a terminal for all three, and as controlling terminal."""
+    terminal = streams.get("terminal")
+    if terminal is not None:
+        with contextlib.suppress(PermissionError):  # it leads a session already
+            os.setsid()
+        fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        os.dup2(streams[name] if terminal is None else terminal, number)
 
 
-def main(channel_fd: int, landlock: str, terminal: str) -> None:
+def main(channel_fd: int, landlock: str) -> None:
     """Hand the listener out, take the command in, become it."""
     channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, channel_fd)
     channel.set_inheritable(False)
@@ -88,14 +91,13 @@ def main(channel_fd: int, landlock: str, terminal: str) -> None:
             )
         else:
             channel.sendall(json.dumps({"port": 0}).encode() + b"\n")
-        command = receive(channel)
+        command, descriptors = receive(channel)
         os.umask(0o077)
         for path, content in command["files"]:
             write(command["env"]["HOME"] + "/" + path, content)
         os.chdir(command["cwd"])
         os.umask(0o022)
-        if terminal:
-            take_terminal(int(terminal))
+        take_streams(dict(zip(command["streams"], descriptors, strict=True)))
         # What the sidecar or Python ignores would stay ignored across execve.
         for ignored in (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(ignored, signal.SIG_DFL)

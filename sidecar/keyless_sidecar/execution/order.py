@@ -38,7 +38,6 @@ class Order:
     """An allowed command.
 
     Args:
-        number: makes its scratch folder's name.
         tool: which tool.
         argv: checked arguments.
         cwd: folder relative to the workspace.
@@ -54,7 +53,6 @@ class Order:
         terminal: in place of its streams, or ``None``; it stays the caller's.
     """
 
-    number: int
     tool: Tool
     argv: tuple[str, ...]
     cwd: str
@@ -88,5 +86,10 @@ class Outcome:
     files: list[WrittenFile] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
     refused: dict[str, int] = dataclasses.field(default_factory=dict)
+    #: ``warm`` or ``cold``, once there was a sandbox; and whether that was made beforehand.
+    start: str = ""
+    ready: bool = False
+    #: Why it wasn't warm, where its tool is kept warm.
+    cold_because: str = ""
     #: Bytes typed on its terminal, ``None`` without one.
     typed: int | None = None

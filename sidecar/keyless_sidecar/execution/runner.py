@@ -200,7 +200,6 @@ class Runner:
                 self._way_out, plan.tool, delivered, request, record_id, scope
             )
             order = Order(
-                number=request.id,
                 tool=plan.tool,
                 argv=plan.checked.argv,
                 cwd=plan.cwd,

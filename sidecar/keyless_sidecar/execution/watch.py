@@ -110,7 +110,7 @@ class Watch:
 
     async def _look(self) -> None:
         """End it as soon as it is seen beyond a limit."""
-        while not self._budget.broken(self._child.init_pid):
+        while not self._budget.broken(*self._child.pids):
             await asyncio.sleep(self._budget.period)
         self._end("LimitExceeded")
 

@@ -34,8 +34,8 @@ _OURS = re.compile(
 
 #: Tools that need no declaration, with what makes theirs of a person's changes.
 _BUILT_IN = {"aws": aws_declaration, "psql": psql_declaration}
-_STRINGS = ("arguments", "credentials", "binds", "hosts", "deny", "allow_operations")
-_FLAGS = ("proc", "unix_sockets")
+_STRINGS = ("arguments", "credentials", "binds", "hosts", "deny", "allow_operations", "preload")
+_FLAGS = ("proc", "unix_sockets", "warm")
 _OTHERS = ("path", "delivery", "secret_env", "environment", "rules", "timeout", "description")
 _KEYS = frozenset((*_STRINGS, *_FLAGS, *_OTHERS, "max_output", "max_args", "model_path"))
 
@@ -69,6 +69,10 @@ class Tool:
         max_args: most arguments (plain rules).
         allow_operations: ``service:Operation`` that the AWS rules' defaults would refuse.
         model_path: folder of the service models that the AWS rules use; empty: botocore's own.
+        script: the Python script among ``arguments`` that is run; empty where there is none.
+        warm: whether a process that has imported the script's modules is kept and forked for
+            each command.
+        preload: further modules that it imports.
     """
 
     name: str
@@ -91,6 +95,9 @@ class Tool:
     max_args: int = 1024
     allow_operations: tuple[str, ...] = ()
     model_path: str = ""
+    script: str = ""
+    warm: bool = False
+    preload: tuple[str, ...] = ()
 
 
 def load_tools(config: Mapping[str, Any], *, workspace: str = "") -> dict[str, Tool]:
@@ -169,7 +176,13 @@ def _tool(name: str, declaration: Mapping[str, Any], workspace: str) -> Tool:
     rules = _choice(where, declaration, "rules", ("plain", "aws"), "plain")
     lists = {key: _strings(where, declaration, key) for key in _STRINGS}
     flags = {key: _typed(where, declaration, key, bool, False) for key in _FLAGS}
-    path, prefix, binds = command_for(program, isolated_python=rules == "aws")
+    command = command_for(program, isolated_python=rules == "aws", explicit=flags["warm"])
+    warm = flags["warm"] or (declaration.get("warm") is None and rules == "aws")
+    if flags["warm"] and not command.script:
+        raise ToolConfigError(
+            f"{where} can't be kept warm: {program} is no script that begins with the path of a "
+            "Python interpreter."
+        )
     for pattern in lists["deny"]:
         try:
             re.compile(pattern)
@@ -184,18 +197,18 @@ def _tool(name: str, declaration: Mapping[str, Any], workspace: str) -> Tool:
         if not Path(bind).is_absolute() or not Path(bind).exists():
             raise ToolConfigError(f"{where} binds {bind!r}, which is no existing absolute path.")
         _check_apart(where, bind, workspace)
-    for bind in (path, *binds):
+    for bind in (command.path, *command.binds):
         _check_apart(where, bind, workspace)
     return Tool(
         name=name,
-        path=path,
-        arguments=(*prefix, *lists["arguments"]),
+        path=command.path,
+        arguments=(*command.arguments, *lists["arguments"]),
         program=program,
         delivery=_choice(where, declaration, "delivery", ("proxy", "env", "none"), "env"),
         credentials=lists["credentials"],
         secret_env=_variables(where, declaration, "secret_env"),
         environment=_variables(where, declaration, "environment"),
-        binds=tuple(dict.fromkeys((*binds, *lists["binds"]))),
+        binds=tuple(dict.fromkeys((*command.binds, *lists["binds"]))),
         hosts=lists["hosts"],
         rules=rules,
         timeout=_number(where, declaration, "timeout", 300.0),
@@ -207,6 +220,9 @@ def _tool(name: str, declaration: Mapping[str, Any], workspace: str) -> Tool:
         max_args=int(_number(where, declaration, "max_args", 1024)),
         allow_operations=_operations(where, lists["allow_operations"]),
         model_path=_typed(where, declaration, "model_path", str, ""),
+        script=command.script,
+        warm=warm and bool(command.script),
+        preload=lists["preload"],
     )
 
 

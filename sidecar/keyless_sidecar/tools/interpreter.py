@@ -7,11 +7,12 @@ it is a script, its interpreter with the packages.  Called when tools are declar
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from keyless_kernel.confine.view import venv_home
 
-__all__ = ["command_for"]
+__all__ = ["Command", "command_for"]
 
 _SYSTEM = ("/usr/", "/bin/", "/sbin/", "/lib/", "/lib64/", "/lib32/")
 _PYTHON = re.compile(r"python[0-9.]*")
@@ -19,47 +20,61 @@ _PYTHON = re.compile(r"python[0-9.]*")
 _LONG = re.compile(rb"'''exec' \"?([^\" \n]+)\"? \"\$0\" \"\$@\"")
 
 
-def command_for(
-    program: str, *, isolated_python: bool
-) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+@dataclass(frozen=True)
+class Command:
+    """What is executed for a declared program.
+
+    Attributes:
+        path: absolute path to execute.
+        arguments: what comes first.
+        binds: host paths that the sandbox must show read-only.
+        script: the Python script among the arguments; empty where there is none.
+    """
+
+    path: str
+    arguments: tuple[str, ...]
+    binds: tuple[str, ...]
+    script: str = ""
+
+
+def command_for(program: str, *, isolated_python: bool, explicit: bool = False) -> Command:
     """What to execute for a declared program.
 
     Args:
         program: absolute path of an existing file.
         isolated_python: start a Python script as ``python -I -B script``, so that neither
             ``PYTHON*`` variables nor the user's packages nor the current folder count.
-
-    Returns:
-        The absolute path to execute, the arguments that come first, and the host paths that the
-        sandbox must show read-only.
+        explicit: start a Python script by its interpreter in any case, as the system would.
     """
     real = str(Path(program).resolve())
-    interpreter = _interpreter(real)
+    interpreter, flags = _interpreter(real)
     binds: list[str] = []
     if not real.startswith(_SYSTEM):
         binds.append(real)
     if interpreter and Path(interpreter).is_file():
         binds += _interpreter_binds(interpreter)
-        if isolated_python and _PYTHON.fullmatch(Path(interpreter).name):
-            return interpreter, ("-I", "-B", real), _outermost(binds)
-    return real, (), _outermost(binds)
+        if (isolated_python or explicit) and _PYTHON.fullmatch(Path(interpreter).name):
+            flags = ("-I", "-B") if isolated_python else flags
+            return Command(interpreter, (*flags, real), _outermost(binds), real)
+    return Command(real, (), _outermost(binds))
 
 
-def _interpreter(script: str) -> str:
-    """The interpreter that a script's first lines name; empty for a binary."""
+def _interpreter(script: str) -> tuple[str, tuple[str, ...]]:
+    """The interpreter that a script's first lines name, with its option; empty for a binary."""
     with open(script, "rb") as file:
         head = file.read(4096)
     if not head.startswith(b"#!"):
-        return ""
-    words = head.split(b"\n", 1)[0][2:].split()
+        return "", ()
+    words = head.split(b"\n", 1)[0][2:].split(maxsplit=1)
     if not words:
-        return ""
+        return "", ()
     name = words[0].decode(errors="replace")
     if name == "/bin/sh":
         found = _LONG.search(head)
         if found:
-            name = found.group(1).decode(errors="replace")
-    return name if name.startswith("/") else ""
+            name, words = found.group(1).decode(errors="replace"), words[:1]
+    options = tuple(word.decode(errors="replace").strip() for word in words[1:])
+    return (name, options) if name.startswith("/") else ("", ())
 
 
 def _interpreter_binds(interpreter: str) -> list[str]:

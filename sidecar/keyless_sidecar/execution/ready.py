@@ -1,0 +1,321 @@
+"""Sandboxes for commands: made when one is needed, and some beforehand.
+
+:mod:`keyless_sidecar.execution.command` takes one for each command and gives it back.  A sandbox is
+used for one command only.  After a command one or two more like its own are made, so that the next
+command of that tool finds its sandbox waiting; nothing of a command is in them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import itertools
+import logging
+import os
+from collections.abc import Coroutine, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from keyless_kernel.confine import Bind, WorkspaceMount
+from keyless_kernel.confine.cgroups import NoGroup
+from keyless_kernel.confine.folders import remove_tree
+from keyless_sidecar.execution.budget import Budget, ToolLimits
+from keyless_sidecar.execution.child import Child, ChildFailed
+from keyless_sidecar.execution.inputs import Fixed, InputChanged, fix, unchanged
+from keyless_sidecar.execution.spawner import Room, Spawner
+from keyless_sidecar.tools import CheckedFile, Tool
+from keyless_sidecar.warm import Cold, Zygote, Zygotes, join
+from keyless_sidecar.workspace import WorkspaceRoot
+
+Mode = Literal["rw", "ro", "overlay"]
+#: Seconds after a command before sandboxes for the next ones are made: its answer goes first.
+_BREATH = 0.01
+#: Seconds between two looks at what idles.
+_PERIOD = 15.0
+#: Tools that sandboxes are kept ready for: those that were used last.
+_TOOLS = 3
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass
+class Place:
+    """A sandbox that waits for its command, with what belongs to it.
+
+    Args:
+        folder: private folder on the host.
+        mount: how it sees the workspace.
+        inputs: files that are held as they were checked.
+        budget: its limits.
+        child: what waits in it.
+        zygote: that its command was forked from, if it was.
+        cold_because: why it is not warm, where it might be.
+        ready: whether it was made beforehand.
+    """
+
+    folder: Path
+    mount: WorkspaceMount
+    inputs: Fixed
+    budget: Budget
+    child: Child
+    zygote: Zygote | None = None
+    cold_because: str = ""
+    ready: bool = False
+
+
+class Places:
+    """Makes sandboxes.  One for each sidecar, owned by the event loop's thread.
+
+    Args:
+        spawner: starts them.
+        zygotes: of warm tools.
+        workspace: for the files that a command names.
+        workspace_path: host path, for the mount.
+        scratch: private folder for overlays.
+        budgets: makes the limits of each command.
+        ready: sandboxes to keep ready for a tool; 0 for none.
+        idle: seconds after which those that nothing used are given up.
+    """
+
+    def __init__(
+        self,
+        *,
+        spawner: Spawner,
+        zygotes: Zygotes,
+        workspace: WorkspaceRoot,
+        workspace_path: str,
+        scratch: Path,
+        budgets: ToolLimits,
+        ready: int,
+        idle: float,
+    ) -> None:
+        self._spawner = spawner
+        self._confiner = spawner.confiner
+        self._zygotes = zygotes
+        self._workspace = workspace
+        self._workspace_path = workspace_path
+        self._scratch = scratch
+        self._budgets = budgets
+        self._most = ready
+        self._idle = idle
+        self._numbers = itertools.count(1)
+        self._ready: dict[str, list[Place]] = {}
+        self._used: dict[str, float] = {}
+        self._making: dict[str, int] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._tidying: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    def mode(self, *, isolated: bool) -> Mode:
+        """How a command sees the workspace."""
+        if not isolated:
+            return "rw"
+        return "overlay" if self._confiner.overlay else "ro"
+
+    async def take(
+        self, tool: Tool, mode: Mode, files: Sequence[CheckedFile], *, terminal: bool
+    ) -> Place:
+        """A sandbox for one command; :meth:`give_back` it.
+
+        Args:
+            tool: of the command.
+            mode: how it sees the workspace.
+            files: what the command reads and writes there.
+            terminal: whether it gets a terminal.
+
+        Raises:
+            ChildFailed: it can't be made.
+            InputChanged: a file is no longer what the rules saw.
+            NoGroup: its limits can't be put in force.
+            TimeoutError: it took too long.
+        """
+        zygote, cold = None, ""
+        try:
+            zygote = await self._zygotes.get(tool)
+        except Cold as error:
+            cold = str(error)
+        if mode != "rw" and not terminal and not _held(files, mode):
+            waiting = self._ready.get(tool.name, [])
+            while waiting:
+                place = waiting.pop(0)
+                if place.zygote is zygote and place.child.alive:
+                    return place
+                await self._discard(place)
+        return await self._make(tool, mode, files, zygote, cold, terminal=terminal)
+
+    async def give_back(self, place: Place, tool: Tool) -> None:
+        """Its command has ended.  Everything in it is gone when this returns."""
+        await place.child.close()
+        place.inputs.close()
+        self._later(self._remove(place))
+        if not self._closed:
+            loop = asyncio.get_running_loop()
+            self._used[tool.name] = loop.time()
+            loop.call_later(_BREATH, self._prepare, tool)
+            if self._tidying is None:
+                self._tidying = loop.call_later(_PERIOD, self._tidy)
+
+    async def close(self) -> None:
+        """Give up all that wait."""
+        self._closed = True
+        if self._tidying is not None:
+            self._tidying.cancel()
+        for task in self._tasks - {asyncio.current_task()}:
+            if task.get_name() == "preparing":
+                task.cancel()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        await asyncio.gather(*map(self._discard, itertools.chain(*self._ready.values())))
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        self._ready.clear()
+        self._zygotes.close()
+
+    # ------------------------------------------------------------------ making
+
+    async def _make(
+        self,
+        tool: Tool,
+        mode: Mode,
+        files: Sequence[CheckedFile],
+        zygote: Zygote | None,
+        cold: str,
+        *,
+        terminal: bool,
+    ) -> Place:
+        folder = self._scratch / f"run-{next(self._numbers)}"
+        mount = self._mount(folder, mode)
+        inputs = Fixed(mount.layer)
+        budget: Budget | None = None
+        try:
+            if mount.layer:
+                inputs = await asyncio.to_thread(fix, files, self._workspace, Path(mount.layer))
+            elif any(file.sha256 for file in files):
+                await asyncio.to_thread(unchanged, files, self._workspace)
+            private = "" if self._confiner.own_folders else str(self._scratch)
+            budget = self._budgets.budget(mount, private=private)
+            room = Room(
+                workspace=mount,
+                private="" if self._confiner.own_folders else str(folder),
+                workspace_files=tuple(inputs.bound),
+                binds=tuple(Bind(path, path) for path in tool.binds),
+                proc=tool.proc,
+                unix_sockets=tool.unix_sockets,
+                terminal=terminal,
+                limits=budget.process_limits,
+                cgroup=budget.entry,
+            )
+            child, cold = await self._child(room, zygote, cold)
+        except BaseException:
+            inputs.close()
+            self._later(_free(budget, folder))
+            raise
+        return Place(folder, mount, inputs, budget, child, zygote if child.warm else None, cold)
+
+    async def _child(self, room: Room, zygote: Zygote | None, cold: str) -> tuple[Child, str]:
+        """What waits in the sandbox, and why it is cold where it might be warm."""
+        if zygote is not None:
+            try:
+                return await join(self._spawner, zygote, room), ""
+            except ChildFailed as error:
+                cold = error.detail
+                zygote.retire()  # the next command gets a new one
+                _log.warning("a warm tool failed: %s", cold)
+        return await self._spawner.spawn(room), cold
+
+    def _mount(self, folder: Path, mode: Mode) -> WorkspaceMount:
+        folder.mkdir(mode=0o700)
+        if not self._confiner.own_folders:
+            folder.chmod(0o711)  # the sandbox's user passes through it
+        if mode != "overlay":
+            return WorkspaceMount(self._workspace_path, mode)
+        upper, work, layer = folder / "upper", folder / "work", folder / "inputs"
+        layer.mkdir(mode=0o755)
+        for each in (upper, work):
+            each.mkdir(mode=0o700)
+            if os.geteuid() == 0:
+                os.chown(each, self._confiner.uid, self._confiner.gid)
+        # The merged root takes its mode from here.
+        upper.chmod(0o755)
+        return WorkspaceMount(self._workspace_path, mode, str(upper), str(work), str(layer))
+
+    # ------------------------------------------------------------------ beforehand
+
+    def _prepare(self, tool: Tool) -> None:
+        """Make what is missing of the sandboxes that wait for this tool."""
+        if self._closed:
+            return
+        for name in sorted(self._used, key=self._used.__getitem__, reverse=True)[_TOOLS:]:
+            self._give_up(name)
+        waiting = len(self._ready.get(tool.name, [])) + self._making.get(tool.name, 0)
+        if waiting < self._most:
+            self._later(self._add(tool), "preparing")
+        if tool.warm:
+            self._later(_in_thread(self._zygotes.look_again, tool))
+
+    async def _add(self, tool: Tool) -> None:
+        self._making[tool.name] = self._making.get(tool.name, 0) + 1
+        try:
+            zygote = await self._zygotes.get(tool)
+            place = await self._make(tool, self.mode(isolated=True), (), zygote, "", terminal=False)
+        except (ChildFailed, Cold, InputChanged, NoGroup, OSError) as error:
+            # The next command makes its own, or says why it can't.
+            _log.debug("no sandbox beforehand: %s", error)
+            return
+        finally:
+            self._making[tool.name] -= 1
+        place.ready = True
+        self._ready.setdefault(tool.name, []).append(place)
+        self._prepare(tool)
+
+    def _give_up(self, name: str) -> None:
+        self._used.pop(name, None)
+        for place in self._ready.pop(name, []):
+            self._later(self._discard(place))
+
+    def _tidy(self) -> None:
+        loop = asyncio.get_running_loop()
+        for name, used in list(self._used.items()):
+            if loop.time() - used > self._idle:
+                self._give_up(name)
+        self._zygotes.end_idle(self._idle)
+        self._tidying = loop.call_later(_PERIOD, self._tidy)
+
+    # ------------------------------------------------------------------ ending
+
+    async def _discard(self, place: Place) -> None:
+        await place.child.close()
+        place.inputs.close()
+        await self._remove(place)
+
+    async def _remove(self, place: Place) -> None:
+        await _free(place.budget, place.folder)
+
+    def _later(self, work: Coroutine[Any, Any, None], name: str = "") -> None:
+        task = asyncio.get_running_loop().create_task(work, name=name or None)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("a sandbox could not be cleared away: %s", error)
+
+
+def _held(files: Sequence[CheckedFile], mode: Mode) -> bool:
+    """Whether something of the workspace must be held fixed before the sandbox is made."""
+    if mode != "overlay":
+        return any(file.sha256 for file in files)
+    return any(file.use == "read" or (file.use == "folder" and file.path) for file in files)
+
+
+async def _free(budget: Budget | None, folder: Path) -> None:
+    with contextlib.suppress(asyncio.CancelledError):
+        if budget is not None:
+            await asyncio.to_thread(budget.close)
+        await asyncio.to_thread(remove_tree, folder)
+
+
+async def _in_thread(function: Any, argument: Any) -> None:
+    await asyncio.to_thread(function, argument)

@@ -1,0 +1,58 @@
+"""What a tool's zygote is started with: pure, from the tool's declaration."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import cache
+from pathlib import Path
+
+from keyless_sidecar.tools import Tool
+
+_HERE = Path(__file__).parent
+
+
+@dataclasses.dataclass(frozen=True)
+class WarmPlan:
+    """How a tool is kept warm.
+
+    Args:
+        interpreter: the Python that would run the tool's script.
+        flags: its options.
+        script: the tool's script.
+        arguments: of the script, before those of a command.
+        modules: imported beside those that the script imports.
+        prepare: text of a Python module whose ``prepare()`` is called after the imports.
+    """
+
+    interpreter: str
+    flags: tuple[str, ...]
+    script: str
+    arguments: tuple[str, ...]
+    modules: tuple[str, ...]
+    prepare: str
+
+
+def warm_plan(tool: Tool) -> WarmPlan | None:
+    """The plan for a tool; ``None`` where it isn't to be kept warm."""
+    if not tool.warm:
+        return None
+    place = tool.arguments.index(tool.script)
+    prepare = _text("aws_preparation.py") if tool.rules == "aws" else ""
+    return WarmPlan(
+        interpreter=tool.path,
+        flags=tool.arguments[:place],
+        script=tool.script,
+        arguments=tool.arguments[place + 1 :],
+        modules=tool.preload,
+        prepare=prepare,
+    )
+
+
+@cache
+def program() -> str:
+    """Text of the zygote's program."""
+    return _text("zygote.py")
+
+
+def _text(name: str) -> str:
+    return (_HERE / name).read_text(encoding="utf-8")
