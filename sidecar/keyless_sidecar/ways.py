@@ -19,6 +19,7 @@ from typing import Any
 from keyless_sidecar.approvals import Scope
 from keyless_sidecar.audit import AuditLog
 from keyless_sidecar.egress.authority import Authority
+from keyless_sidecar.egress.aws.endpoints import endpoints
 from keyless_sidecar.egress.aws.handler import AwsHandler
 from keyless_sidecar.egress.aws.held import Held
 from keyless_sidecar.egress.client import Client, RequestRecord
@@ -83,6 +84,25 @@ class Ways:
     def certificates(self) -> str:
         """What a program behind the proxy trusts: the proxy, and what the system trusts."""
         return self._authority.pem + _system_certificates()
+
+    def trusted_by(self, tool: Tool, entries: Sequence[EntryInfo]) -> str:
+        """The certificates for a tool's file of them.
+
+        Args:
+            tool: which tool.
+            entries: what it has placeholders for.
+        """
+        return self._authority.pem if self._sees_all(tool, entries) else self.certificates
+
+    def _sees_all(self, tool: Tool, entries: Sequence[EntryInfo]) -> bool:
+        """Whether the proxy answers for every host of a tool: it then needs no tunnel.
+
+        Reading the system's certificates takes a program longer than a small request.
+        """
+        known = endpoints(tool.model_path)
+        return any(entry.kind == "aws" for entry in entries) and all(
+            known.is_aws(split_pattern(host)[0].removeprefix("*.")) for host in tool.hosts
+        )
 
     def around(self, tool: Tool) -> tuple[WayOut, str]:
         """The way out of a tool that has no placeholder.

@@ -251,6 +251,7 @@ class Runner:
         """The way out of a tool, the URL in its service's place, and the files of its HOME."""
         if tool.delivery != "proxy":
             return *self._ways.around(tool), dict(delivered.files)
+        trusted = self._ways.trusted_by(tool, delivered.proxied)
         way_out = self._ways.through_proxy(
             tool.name,
             tool.hosts,
@@ -264,4 +265,4 @@ class Runner:
             },
             scope=scope,
         )
-        return way_out, "", {**delivered.files, CERTIFICATES: self._ways.certificates}
+        return way_out, "", {**delivered.files, CERTIFICATES: trusted}

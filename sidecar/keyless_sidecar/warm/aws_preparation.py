@@ -104,7 +104,8 @@ def prepare() -> str:
     for name in ("endpoints", "partitions", "sdk-default-configuration", "_retry"):
         with contextlib.suppress(Exception):  # not every version has each
             loader.load_data(name)
-    for name in ("service-2", "endpoint-rule-set-1"):
+    # Those that this service hasn't make the loader remember which services have them.
+    for name in ("service-2", "endpoint-rule-set-1", "paginators-1", "waiters-2"):
         with contextlib.suppress(Exception):
             loader.load_service_model("sts", name)
 
