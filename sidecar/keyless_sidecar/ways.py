@@ -101,7 +101,7 @@ class Ways:
         """
         known = endpoints(tool.model_path)
         return any(entry.kind == "aws" for entry in entries) and all(
-            known.is_aws(split_pattern(host)[0].removeprefix("*.")) for host in tool.hosts
+            known.is_aws(split_pattern(host)[0].replace("*", "any", 1)) for host in tool.hosts
         )
 
     def around(self, tool: Tool) -> tuple[WayOut, str]:
