@@ -117,7 +117,7 @@ class Tools(Configurable):
         "are started from a process that has imported them already.",
     ).tag(config=True)
     ready_sandboxes = Integer(
-        2, min=0, max=8, help="Sandboxes made beforehand for each of the tools used last."
+        1, min=0, max=8, help="Sandboxes made beforehand for each of the tools used last."
     ).tag(config=True)
     warm_idle = Float(
         600.0,
