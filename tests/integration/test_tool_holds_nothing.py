@@ -123,7 +123,8 @@ def watch(
         thread.start()
         while (go_on := server.next()) is not None:
             dumps.append(dumper.dump())
-            held = held or dumper.holds(dumps[-1].environments.get(variable) or "\0none")
+            value = dumps[-1].environments.get(variable) or dumper.variable(variable)
+            held = held or dumper.holds(value or "\0none")
             go_on()
         thread.join()
     return Seen(results[0], dumps, watching, held)
@@ -232,15 +233,19 @@ def assert_signed(account: Account, aws: LocalAws) -> None:
     assert aws.requests[-1].allowed
 
 
-@pytest.mark.parametrize("path", ["", "/usr/bin/aws"], ids=["v1", "v2"])
+@pytest.mark.parametrize(
+    ("path", "warm"),
+    [("", True), ("", False), ("/usr/bin/aws", True), ("/usr/bin/aws", False)],
+    ids=["v1-warm", "v1-cold", "v2-warm", "v2-cold"],
+)
 def test_the_aws_cli(
-    start_sidecar: StartSidecar, aws: LocalAws, account: Account, path: str
+    start_sidecar: StartSidecar, aws: LocalAws, account: Account, path: str, warm: bool
 ) -> None:
     if path and not Path(path).exists():
         pytest.skip("needs the second version of the AWS CLI (Debian's awscli)")
     sidecar = start_sidecar(
         config={
-            "Tools": {"aws": {"path": path}} if path else {},
+            "Tools": {"aws": {"path": path} if path else None, "warm": warm},
             "Egress": {"upstreams": account.upstreams()},
         },
         credentials=[account.entry],
@@ -249,18 +254,20 @@ def test_the_aws_cli(
     dumper = Dumper(sidecar.process.pid, sidecar.scratch, account.secrets, account.keys)
     argv = ("sts", "get-caller-identity")
     seen = watch(sidecar, dumper, account.front, "AWS_SECRET_ACCESS_KEY", *argv, tool="aws")
-    assert_nothing(seen, "get-caller-identity", "AWS_SECRET_ACCESS_KEY", times=2)
+    program = "(aws)" if warm else "get-caller-identity"
+    assert_nothing(seen, program, "AWS_SECRET_ACCESS_KEY", times=2)
     assert aws.user_arn in seen.result.stdout
     assert_signed(account, aws)
     assert_left_nothing(sidecar, account.secrets)
 
 
+@pytest.mark.parametrize("warm", [True, False], ids=["warm", "cold"])
 def test_the_dump_finds_what_the_aws_cli_holds_itself(
-    start_sidecar: StartSidecar, aws: LocalAws, account: Account
+    start_sidecar: StartSidecar, aws: LocalAws, account: Account, warm: bool
 ) -> None:
     sidecar = start_sidecar(
         config={
-            "Tools": {"aws": {"delivery": "env"}},
+            "Tools": {"aws": {"delivery": "env"}, "warm": warm},
             "Egress": {"upstreams": account.upstreams()},
         },
         credentials=[{**account.entry, "delivery": "env"}],
@@ -269,9 +276,9 @@ def test_the_dump_finds_what_the_aws_cli_holds_itself(
     dumper = Dumper(sidecar.process.pid, sidecar.scratch, account.secrets, account.keys)
     argv = ("sts", "get-caller-identity")
     seen = watch(sidecar, dumper, account.front, "AWS_SECRET_ACCESS_KEY", *argv, tool="aws")
-    assert_worked(seen, "get-caller-identity", times=2)
+    assert_worked(seen, "(aws)" if warm else "get-caller-identity", times=2)
     for dump in seen.dumps:
-        for place in ("key (plain) in memory", "key id (plain) in environment"):
+        for place in ("key (plain) in memory", f"key id (plain) in {'memory' if warm else 'env'}"):
             assert any(find.startswith(place) for find in dump.found)
     assert aws.user_arn in seen.result.stdout
 

@@ -97,7 +97,9 @@ class Dumper:
                 if command in (b"", self._own):
                     continue
                 words = [word[:_WORD].decode(errors="replace") for word in command.split(b"\0")]
-                dump.commands[pid] = " ".join(words)
+                # A fork has its parent's command line, but may have a name of its own.
+                name = _read(pid, "comm").decode(errors="replace").strip()
+                dump.commands[pid] = f"{' '.join(words)} ({name})"
                 environment = _read(pid, "environ")
                 for word in environment.split(b"\0"):
                     name, _, value = word.decode(errors="replace").partition("=")
@@ -120,6 +122,17 @@ class Dumper:
                 if _read(pid, "cmdline") != self._own
                 for _, data in memory(pid)
             )
+
+    def variable(self, name: str) -> str | None:
+        """A variable that a process set for itself: it is in its memory only."""
+        setting = re.compile(re.escape(name.encode()) + rb"=([!-~]{8,})\0")
+        with _stopped(self._pid) as stopped:
+            for pid in stopped:
+                if _read(pid, "cmdline") != self._own:
+                    for _, data in memory(pid):
+                        if found := setting.search(data):
+                            return found[1].decode()
+        return None
 
     def _text(self, dump: Dump, data: bytes, where: str) -> None:
         self._bytes(dump, data, where)

@@ -44,7 +44,7 @@ BACKLOG = 64
 #: What a command may change in its sandbox.
 WRITABLE = ("/workspace", "/home/tool", "/tmp", "/dev/shm")  # noqa: S108 - inside the sandbox
 NAMESPACES = (0x40000000, 0x08000000, 0x04000000, 0x02000000, 0x00020000, 0x20000000)
-PDEATHSIG, SECCOMP, CAPBSET_DROP, NO_NEW_PRIVS, AMBIENT = 1, 22, 24, 38, 47
+PDEATHSIG, NAME, SECCOMP, CAPBSET_DROP, NO_NEW_PRIVS, AMBIENT = 1, 15, 22, 24, 38, 47
 CAPABILITY_VERSION = 0x20080522
 
 
@@ -285,6 +285,8 @@ def run(argv: list[str]) -> int:
     """Run the script as the interpreter does; its exit status."""
     script = argv[0]
     sys.argv = list(argv)
+    # For whoever lists processes: the command line stays the zygote's.
+    LIBC.prctl(NAME, os.path.basename(script).encode()[:15], 0, 0, 0)  # noqa: PTH119
     code: Any = 0
     try:
         runpy.run_path(script, run_name="__main__")
