@@ -116,6 +116,11 @@ class Tools(Configurable):
         help="Whether tools that are kept warm (the AWS CLI, and those declared with 'warm': True) "
         "are started from a process that has imported them already.",
     ).tag(config=True)
+    warm_at_start = Bool(
+        False,
+        help="Whether warm tools that have a credential are started with the kernel, so that the "
+        "first command is as fast as the next ones; else the first command starts its tool.",
+    ).tag(config=True)
     ready_sandboxes = Integer(
         1, min=0, max=8, help="Sandboxes made beforehand for each of the tools used last."
     ).tag(config=True)

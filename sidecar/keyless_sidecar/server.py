@@ -43,6 +43,7 @@ from keyless_sidecar.egress.aws.endpoints import endpoints
 from keyless_sidecar.events import Events
 from keyless_sidecar.execution.budget import ToolLimits
 from keyless_sidecar.execution.command import Commands
+from keyless_sidecar.execution.delivery import bound
 from keyless_sidecar.execution.news import News
 from keyless_sidecar.execution.outputs import OutputLimits
 from keyless_sidecar.execution.pipes import readable
@@ -406,6 +407,10 @@ async def _serve(parts: Parts, options: argparse.Namespace) -> int:
         warm = asyncio.gather(*reading, return_exceptions=True)
     else:
         warm = asyncio.gather()
+    if config.tools.warm_at_start:
+        for tool in parts.tools.values():
+            if tool.warm and bound(tool, infos):
+                places.prepare(tool)
     try:
         return await _until_end(channel, options, stop, parts.audit)
     finally:

@@ -151,10 +151,13 @@ class Places:
         self._later(self._remove(place))
         if not self._closed:
             loop = asyncio.get_running_loop()
-            self._used[tool.name] = loop.time()
-            loop.call_later(_BREATH, self._prepare, tool)
-            if self._tidying is None:
-                self._tidying = loop.call_later(_PERIOD, self._tidy)
+            loop.call_later(_BREATH, self.prepare, tool)
+
+    def prepare(self, tool: Tool) -> None:
+        """Make a sandbox for the next command of a tool, in the background."""
+        if not self._closed:
+            self._used[tool.name] = asyncio.get_running_loop().time()
+            self._prepare(tool)
 
     async def close(self) -> None:
         """Give up all that wait."""
@@ -246,6 +249,8 @@ class Places:
         """Make what is missing of the sandboxes that wait for this tool."""
         if self._closed:
             return
+        if self._tidying is None:
+            self._tidying = asyncio.get_running_loop().call_later(_PERIOD, self._tidy)
         for name in sorted(self._used, key=self._used.__getitem__, reverse=True)[_TOOLS:]:
             self._give_up(name)
         waiting = len(self._ready.get(tool.name, [])) + self._making.get(tool.name, 0)
