@@ -44,7 +44,7 @@ ALLOWED = {
     "execution/inputs.py": "the run's own layer in the scratch folder; the workspace through "
     "WorkspaceRoot",
     "execution/command.py": "the upper folder of one sandbox, in the private scratch folder",
-    "execution/ready.py": "folders of one sandbox in the private scratch folder",
+    "execution/place.py": "folders of one sandbox in the private scratch folder",
     "execution/child.py": "an empty input, from the device that is one",
     "execution/spawner.py": "the text of gate.py, beside it",
     "warm/plan.py": "the text of the zygote's program, beside it",

@@ -20,7 +20,8 @@ from keyless_sidecar.execution.delivery import CERTIFICATE_VARIABLES, CERTIFICAT
 from keyless_sidecar.execution.inputs import MOST_COPIED, InputChanged
 from keyless_sidecar.execution.order import Order, Outcome
 from keyless_sidecar.execution.outputs import Collected, OutputLimits, collect
-from keyless_sidecar.execution.ready import Mode, Place, Places
+from keyless_sidecar.execution.place import Mode, Place
+from keyless_sidecar.execution.ready import Places
 from keyless_sidecar.execution.streams import Emit, merge
 from keyless_sidecar.execution.watch import Watch
 from keyless_sidecar.printable import printable

@@ -8,27 +8,23 @@ command of that tool finds its sandbox waiting; nothing of a command is in them.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import dataclasses
 import itertools
 import logging
-import os
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from keyless_kernel.confine import Bind, WorkspaceMount
+from keyless_kernel.confine import Bind
 from keyless_kernel.confine.cgroups import NoGroup
-from keyless_kernel.confine.folders import remove_tree
 from keyless_sidecar.execution.budget import Budget, ToolLimits
 from keyless_sidecar.execution.child import Child, ChildFailed
 from keyless_sidecar.execution.inputs import Fixed, InputChanged, fix, unchanged
+from keyless_sidecar.execution.place import Mode, Place, free, mounted, must_hold
 from keyless_sidecar.execution.spawner import Room, Spawner
 from keyless_sidecar.tools import CheckedFile, Tool
 from keyless_sidecar.warm import Cold, Zygote, Zygotes, join
 from keyless_sidecar.workspace import WorkspaceRoot
 
-Mode = Literal["rw", "ro", "overlay"]
 #: Seconds after a command before sandboxes for the next ones are made: its answer goes first.
 _BREATH = 0.01
 #: Seconds between two looks at what idles.
@@ -37,31 +33,6 @@ _PERIOD = 15.0
 _TOOLS = 3
 
 _log = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass
-class Place:
-    """A sandbox that waits for its command, with what belongs to it.
-
-    Args:
-        folder: private folder on the host.
-        mount: how it sees the workspace.
-        inputs: files that are held as they were checked.
-        budget: its limits.
-        child: what waits in it.
-        zygote: that its command was forked from, if it was.
-        cold_because: why it is not warm, where it might be.
-        ready: whether it was made beforehand.
-    """
-
-    folder: Path
-    mount: WorkspaceMount
-    inputs: Fixed
-    budget: Budget
-    child: Child
-    zygote: Zygote | None = None
-    cold_because: str = ""
-    ready: bool = False
 
 
 class Places:
@@ -130,16 +101,13 @@ class Places:
             NoGroup: its limits can't be put in force.
             TimeoutError: it took too long.
         """
-        zygote, cold = None, ""
-        try:
-            zygote = await self._zygotes.get(tool)
-        except Cold as error:
-            cold = str(error)
-        if mode != "rw" and not terminal and not _held(files, mode):
+        zygote, cold = await self._zygote(tool)
+        if mode != "rw" and not terminal and not must_hold(files, mode):
             waiting = self._ready.get(tool.name, [])
             while waiting:
                 place = waiting.pop(0)
                 if place.zygote is zygote and place.child.alive:
+                    place.cold_because = cold
                     return place
                 await self._discard(place)
         return await self._make(tool, mode, files, zygote, cold, terminal=terminal)
@@ -188,7 +156,7 @@ class Places:
         terminal: bool,
     ) -> Place:
         folder = self._scratch / f"run-{next(self._numbers)}"
-        mount = self._mount(folder, mode)
+        mount = mounted(self._confiner, self._workspace_path, folder, mode)
         inputs = Fixed(mount.layer)
         budget: Budget | None = None
         try:
@@ -212,7 +180,7 @@ class Places:
             child, cold = await self._child(room, zygote, cold)
         except BaseException:
             inputs.close()
-            self._later(_free(budget, folder))
+            self._later(free(budget, folder))
             raise
         return Place(folder, mount, inputs, budget, child, zygote if child.warm else None, cold)
 
@@ -227,21 +195,12 @@ class Places:
                 _log.warning("a warm tool failed: %s", cold)
         return await self._spawner.spawn(room), cold
 
-    def _mount(self, folder: Path, mode: Mode) -> WorkspaceMount:
-        folder.mkdir(mode=0o700)
-        if not self._confiner.own_folders:
-            folder.chmod(0o711)  # the sandbox's user passes through it
-        if mode != "overlay":
-            return WorkspaceMount(self._workspace_path, mode)
-        upper, work, layer = folder / "upper", folder / "work", folder / "inputs"
-        layer.mkdir(mode=0o755)
-        for each in (upper, work):
-            each.mkdir(mode=0o700)
-            if os.geteuid() == 0:
-                os.chown(each, self._confiner.uid, self._confiner.gid)
-        # The merged root takes its mode from here.
-        upper.chmod(0o755)
-        return WorkspaceMount(self._workspace_path, mode, str(upper), str(work), str(layer))
+    async def _zygote(self, tool: Tool) -> tuple[Zygote | None, str]:
+        """The tool's zygote, or why there is none where there might be one."""
+        try:
+            return await self._zygotes.get(tool), ""
+        except Cold as error:
+            return None, str(error)
 
     # ------------------------------------------------------------------ beforehand
 
@@ -262,9 +221,11 @@ class Places:
     async def _add(self, tool: Tool) -> None:
         self._making[tool.name] = self._making.get(tool.name, 0) + 1
         try:
-            zygote = await self._zygotes.get(tool)
-            place = await self._make(tool, self.mode(isolated=True), (), zygote, "", terminal=False)
-        except (ChildFailed, Cold, InputChanged, NoGroup, OSError) as error:
+            zygote, cold = await self._zygote(tool)
+            place = await self._make(
+                tool, self.mode(isolated=True), (), zygote, cold, terminal=False
+            )
+        except (ChildFailed, InputChanged, NoGroup, OSError) as error:
             # The next command makes its own, or says why it can't.
             _log.debug("no sandbox beforehand: %s", error)
             return
@@ -295,7 +256,7 @@ class Places:
         await self._remove(place)
 
     async def _remove(self, place: Place) -> None:
-        await _free(place.budget, place.folder)
+        await free(place.budget, place.folder)
 
     def _later(self, work: Coroutine[Any, Any, None], name: str = "") -> None:
         task = asyncio.get_running_loop().create_task(work, name=name or None)
@@ -306,20 +267,6 @@ class Places:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("a sandbox could not be cleared away: %s", error)
-
-
-def _held(files: Sequence[CheckedFile], mode: Mode) -> bool:
-    """Whether something of the workspace must be held fixed before the sandbox is made."""
-    if mode != "overlay":
-        return any(file.sha256 for file in files)
-    return any(file.use == "read" or (file.use == "folder" and file.path) for file in files)
-
-
-async def _free(budget: Budget | None, folder: Path) -> None:
-    with contextlib.suppress(asyncio.CancelledError):
-        if budget is not None:
-            await asyncio.to_thread(budget.close)
-        await asyncio.to_thread(remove_tree, folder)
 
 
 async def _in_thread(function: Any, argument: Any) -> None:
