@@ -1,7 +1,7 @@
 # Keyless. Every target sets up what it needs; none needs another first.
 #   make demo   an AI's notebook deploys a Lambda with a key that it never sees
 #   make test   every test
-# also: lint attacks fuzz fuzz-frames stress bench docs labextension binder lock clean
+# also: lint attacks fuzz fuzz-frames stress bench exposure docs labextension binder lock clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -19,8 +19,9 @@ WORKERS ?= 3
 COVERAGE ?=
 LARGE_MIB ?= 5120
 RESIGNED ?= 100000
+BENCH ?=
 
-.PHONY: packages labextension demo test lint attacks fuzz fuzz-frames stress bench pictures docs binder lock clean setup frameworks
+.PHONY: packages labextension demo test lint attacks fuzz fuzz-frames stress bench exposure pictures docs binder lock clean setup frameworks
 .DEFAULT_GOAL := help
 
 help:
@@ -120,8 +121,13 @@ stress: setup
 	@$(BIN)/python tests/stress/restarts.py
 	@$(BIN)/python tests/stress/large_bodies.py --size $(LARGE_MIB)
 
-bench: setup
-	$(BIN)/python benchmarks/secured_call.py --output build/bench
+# Everything side by side in about a quarter of an hour, on a quiet machine: see benchmarks/README.md.
+# BENCH=--quick for a short look, BENCH='--only aws', BENCH=--keep to keep it as the last run.
+bench: setup packages $(UV)/.ready
+	@$(BIN)/python -m benchmarks --output build/bench $(BENCH)
+
+# Who holds which key, and how long: docs/exposure.*.
+exposure: setup
 	$(BIN)/python -m benchmarks.exposure --output build/bench
 
 # The documentation's pictures of the approval page, as the tests see it.
@@ -138,7 +144,7 @@ binder: setup
 # Resolves requirements/*.in anew; needs the registry and writes no address of it.
 lock: setup
 	$(PYTHON) -m venv build/uv && build/uv/bin/pip install --quiet uv
-	for name in dev aws frameworks uv; do build/uv/bin/uv pip compile --quiet --universal --python-version 3.11 \
+	for name in dev aws frameworks uv bench; do build/uv/bin/uv pip compile --quiet --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --upgrade \
 	  requirements/$$name.in -o requirements/$$name.lock; done
 	build/uv/bin/uv pip compile --quiet --universal --python-version 3.11 \
