@@ -21,32 +21,27 @@ def timed(action: Callable[[], object]) -> Measure:
     return measure
 
 
-def in_turn(
-    sides: Mapping[str, Measure], rounds: int, warmup: int = 1, pause: float = 0.0
-) -> dict[str, list[float]]:
+def in_turn(sides: Mapping[str, Measure], rounds: int, warmup: int = 1) -> dict[str, list[float]]:
     """Samples of each side: A, B, C, A, B, C...
 
     Args:
         sides: by name.
         rounds: samples of each.
         warmup: rounds before them, which don't count.
-        pause: seconds before each sample, outside of it.
     """
     samples: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(warmup + rounds):
-        for name, measure in sides.items():
-            if pause:
-                time.sleep(pause)
-            with _no_collection():
+        with _no_collection():
+            for name, measure in sides.items():
                 value = measure()
-            if number >= warmup:
-                samples[name].append(value)
+                if number >= warmup:
+                    samples[name].append(value)
     return samples
 
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """Keep Python's garbage collector out of a sample."""
+    """Keep Python's garbage collector out of a round."""
     gc.collect()
     gc.disable()
     try:

@@ -46,6 +46,7 @@ def bars(group: Mapping[str, Any]) -> str:
     left, right = 280, 110
     scale = (_WIDTH - left - right) / most
     better = "more is better" if unit == "MB/s" else "less is better"
+    better += "; thin lines reach to the 95th percentile"
     parts = [_text(16, 24, f"{group['title']}", "title"), _text(16, 42, better, "faint")]
     for number, (name, side) in enumerate(sides.items()):
         y = 58 + number * _ROW
@@ -80,7 +81,8 @@ def sheet(found: Sequence[Mapping[str, Any]], columns: int = 2) -> str:
 
 def curve_parts(curve: Mapping[str, Any], width: int, height: int) -> list[str]:
     """What :func:`curves` draws, without its frame."""
-    lines = {name: line for name, line in curve["lines"].items() if line}
+    ours_first = sorted(curve["lines"].items(), key=lambda each: not each[0].startswith(_OURS))
+    lines = {name: line for name, line in ours_first if line}
     left, right, top, bottom = 64, 20, 62 + 16 * ((len(lines) + 1) // 2), 48
     points = [point for line in lines.values() for point in line]
     x = _Scale([p[0] for p in points], left, width - right)
@@ -89,7 +91,7 @@ def curve_parts(curve: Mapping[str, Any], width: int, height: int) -> list[str]:
     for value in y.ticks():
         parts.append(f'<path d="M{left} {y(value):.1f}H{width - right}" class="grid"/>')
         parts.append(_text(left - 8, y(value) + 4, short(value, curve["y"]), "faint", "end"))
-    for value in x.ticks():
+    for value in x.powers(32) if curve["x"] == "bytes" else x.ticks():
         parts.append(f'<path d="M{x(value):.1f} {top}V{height - bottom}" class="grid"/>')
         label = short(value, curve["x"])
         parts.append(_text(x(value), height - bottom + 18, label, "faint", "middle"))
@@ -131,7 +133,9 @@ def short(value: float, axis: str) -> str:
 def _rounded(value: float) -> str:
     if value >= 100 or value <= -100:
         return f"{value:.0f}"
-    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+    if abs(value) >= 10:
+        return f"{value:.1f}"
+    return f"{value:.3f}" if 0 < abs(value) < 0.1 else f"{value:.2f}"
 
 
 class _Scale:
@@ -148,8 +152,14 @@ class _Scale:
         share = (math.log10(value) - self._low) / (self._high - self._low)
         return self._begin + share * (self._end - self._begin)
 
+    def powers(self, base: float) -> list[float]:
+        """The base's powers within: those of 32 are round numbers of bytes."""
+        step = math.log10(base)
+        first, last = math.ceil(self._low / step - 1e-9), math.floor(self._high / step + 1e-9)
+        return [base**power for power in range(first, last + 1)]
+
     def ticks(self) -> list[float]:
-        """Decades within, or their halves where there are few; powers of 32 for bytes' sake."""
+        """Decades within, or parts of them where there are few."""
         for steps in ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0)):
             found = [
                 step * 10.0**power

@@ -97,4 +97,4 @@ def missing(results: Results) -> Iterator[str]:
 
 def _beside(name: str) -> bool:
     """Whether a line is of a peer."""
-    return name in ("direct", "mitmproxy", "plain ipykernel")
+    return name in ("direct", "mitmproxy", "plain ipykernel", "subprocess.run")

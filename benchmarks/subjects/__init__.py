@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from benchmarks.outcome import Outcome
 from benchmarks.stage import Stage
-from benchmarks.subjects import aws, call, kernel, proxy, sanitizer, tool
+from benchmarks.subjects import aws, call, growth, kernel, proxy, sanitizer, tool
 
 SUBJECTS: dict[str, Callable[[Stage], Outcome]] = {
     "aws": aws.sts,
@@ -20,4 +20,7 @@ SUBJECTS: dict[str, Callable[[Stage], Outcome]] = {
     "cell": kernel.cell,
     "memory": kernel.memory,
     "crowd": kernel.crowd,
+    "output": growth.output,
+    "commands": growth.commands,
+    "workspace": growth.workspace,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import subprocess
 import time
 from pathlib import Path
@@ -59,6 +60,7 @@ def memory(stage: Stage) -> Outcome:
             keyless.run("1+1")
             time.sleep(2)
             parts.setdefault("sidecar, idle", []).append(_tree(keyless.sidecar))
+            parts.setdefault("sidecar's own process, idle", []).append(_pss(keyless.sidecar))
             parts.setdefault("kernel in its sandbox", []).append(_tree(keyless.kernel))
             parts.setdefault("supervisor", []).append(_pss(keyless.supervisor))
             for _ in range(4):
@@ -132,7 +134,8 @@ def _tree(pid: int) -> float:
 
 
 def _pss(pid: int) -> float:
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) * 1024 / 1e6
+    with contextlib.suppress(OSError):  # it ended meanwhile
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024 / 1e6
     return 0.0
