@@ -123,7 +123,7 @@ stress: setup
 
 # Everything side by side in about a quarter of an hour, on a quiet machine: see benchmarks/README.md.
 # BENCH=--quick for a short look, BENCH='--only aws', BENCH=--keep to keep it as the last run.
-bench: setup packages $(UV)/.ready
+bench: setup $(UV)/.ready
 	@$(BIN)/python -m benchmarks --output build/bench $(BENCH)
 
 # Who holds which key, and how long: docs/exposure.*.

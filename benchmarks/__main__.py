@@ -48,11 +48,11 @@ def run(names: list[str], *, quick: bool, full: bool) -> dict[str, Any]:
         "commit": commit(),
         "options": {"quick": quick, "full": full},
         "machine": machine(),
-        "versions": versions(),
     }
     gc.freeze()  # what was imported needs no looking through before each round
     with Stage(quick=quick, full=full) as stage:
         subjects = {name: measure(stage, name) for name in names}
+    facts["versions"] = versions()
     facts["took"] = round(time.monotonic() - begun, 1)
     return {"run": facts, "subjects": subjects}
 

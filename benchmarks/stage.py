@@ -62,8 +62,13 @@ class Stage:
         self.configure({"*.amazonaws.com": aws.endpoint})
         return aws
 
-    def configure(self, upstreams: dict[str, str]) -> None:
-        """Write the configuration that kernels start with from now on."""
+    def configure(self, upstreams: dict[str, str], *, second_aws: bool = False) -> None:
+        """Write the configuration that kernels start with from now on.
+
+        Args:
+            upstreams: as ``c.Egress.upstreams``.
+            second_aws: whether Debian's AWS CLI is declared as ``aws2``, beside the built-in tool.
+        """
         declared: dict[str, dict[str, Any]] = {
             "true": {"path": "/usr/bin/true", "delivery": "none"},
             "head": {
@@ -73,7 +78,7 @@ class Stage:
                 "timeout": 900,
             },
         }
-        if AWS_V2.exists():
+        if second_aws:
             declared["aws2"] = {"rules": "aws", "path": str(AWS_V2)}
         root = Path(os.environ["JUPYTER_CONFIG_DIR"])
         write_policy(root / "keyless" / "policy.cedar")
@@ -82,6 +87,16 @@ class Stage:
             f"c.Tools.declared = {declared!r}\n"
             "c.Tools.max_requests = 32\n"
         )
+
+    @contextlib.contextmanager
+    def second_aws(self, wanted: bool) -> Iterator[None]:
+        """Declare Debian's AWS CLI too, for the kernels that start within."""
+        upstreams = {"*.amazonaws.com": self.aws.endpoint}
+        self.configure(upstreams, second_aws=wanted)
+        try:
+            yield
+        finally:
+            self.configure(upstreams)
 
     @property
     def credentials(self) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from benchmarks.cells import Cells
 from benchmarks.machine import AWS_V2
 from benchmarks.measuring import Measure, in_turn, timed
 from benchmarks.outcome import Group, Outcome
+from benchmarks.peers import PeerMissing
 from benchmarks.stage import Stage
 
 MIB = 1 << 20
@@ -37,16 +38,23 @@ def _secured(cells: Cells, tool: str, words: Sequence[str]) -> Measure:
 def sts(stage: Stage) -> Outcome:
     """``sts get-caller-identity`` by both versions, secured and bare."""
     words, found = ("sts", "get-caller-identity"), Outcome()
-    with stage.workspace() as folder, stage.keyless(keyless_workspace=str(folder)) as cells:
+    try:
+        stage.peers.debian({"awscli": AWS_V2})
+    except PeerMissing as missing:
+        found.missing["aws v2"] = str(missing)
+    second = AWS_V2.exists()
+    with (
+        stage.second_aws(second),
+        stage.workspace() as folder,
+        stage.keyless(keyless_workspace=str(folder)) as cells,
+    ):
         sides = {
             "bare v1": timed(_bare(stage, folder, 1, *words)),
             "secured v1": _secured(cells, "aws", words),
         }
-        if AWS_V2.exists():
+        if second:
             sides["bare v2"] = timed(_bare(stage, folder, 2, *words))
             sides["secured v2"] = _secured(cells, "aws2", words)
-        else:
-            found.missing["aws v2"] = "Debian's awscli isn't installed"
         took = in_turn(sides, stage.rounds(25), warmup=2)
     found.groups.append(Group("aws sts get-caller-identity", "s", took))
     found.ratio("aws.sts.v1", "secured v1 ÷ bare v1", took["secured v1"], took["bare v1"])
