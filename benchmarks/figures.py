@@ -20,13 +20,18 @@ def percentile(samples: Sequence[float], share: float) -> float:
     return ordered[max(math.ceil(share * len(ordered)) - 1, 0)]
 
 
-def summary(samples: Sequence[float]) -> dict[str, float]:
-    """Count, median, 95th percentile and least of samples."""
+def summary(samples: Sequence[float], *, more: bool = False) -> dict[str, float]:
+    """Count, median, best, and what 95% of the samples are no worse than (``p95``).
+
+    Args:
+        samples: at least one.
+        more: whether more is better, as it is for speeds.
+    """
     return {
         "count": len(samples),
         "median": statistics.median(samples),
-        "p95": percentile(samples, 0.95),
-        "least": min(samples),
+        "p95": percentile(samples, 0.05 if more else 0.95),
+        "best": max(samples) if more else min(samples),
     }
 
 

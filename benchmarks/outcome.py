@@ -111,7 +111,8 @@ class Outcome:
                     "title": group.title,
                     "unit": group.unit,
                     "sides": {
-                        name: figures.summary(samples) for name, samples in group.sides.items()
+                        name: figures.summary(samples, more=group.unit == "MB/s")
+                        for name, samples in group.sides.items()
                     },
                 }
                 for group in self.groups

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -60,31 +60,18 @@ def keep(results: Results, docs: Path) -> None:
     text = [
         "# Performance",
         "",
-        "What `make bench` measured last, at commit "
-        f"`{run['commit']}`, on {machine['cores']} cores ({machine['processor']}), Linux "
-        f"{machine['linux']}, Python {versions['python']}, AWS CLI {versions.get('aws v1', '–')} "
-        f"and {versions.get('aws v2', '–')}. Everything in a row ran side by side in one run, in "
-        "turn. Figures are medians, in brackets their 95% interval; a ratio is one of medians "
-        "([decision 33](decisions/0033-ratios-of-medians.md)).",
+        f"`make bench` measured this last, at commit `{run['commit']}`, on {machine['cores']} "
+        f"cores ({machine['processor']}), Linux {machine['linux']}, Python {versions['python']},",
+        f"AWS CLI {versions.get('aws v1', '–')} and {versions.get('aws v2', '–')}. What is "
+        "compared ran in turn, in one run. Figures are medians, in brackets their 95% interval;",
+        "a ratio is one of medians ([decision 33](decisions/0033-ratios-of-medians.md)). "
+        "`benchmarks/README.md` says what each row is, and how to repeat it.",
         "",
         table.markdown(table.HEAD, table.rows(results)),
         "",
         "## Beside others",
         "",
-        table.markdown(
-            ("what", "by", "median", "95th percentile"),
-            [
-                (
-                    group["title"],
-                    name,
-                    plots.amount(side["median"], group["unit"]),
-                    plots.amount(side["p95"], group["unit"]),
-                )
-                for subject in results["subjects"].values()
-                for group in subject.get("groups", ())
-                for name, side in group["sides"].items()
-            ],
-        ),
+        table.markdown(("what", "by", "median", "95% are no worse than"), list(_sides(results))),
         "",
     ]
     absent = list(table.missing(results))
@@ -95,6 +82,17 @@ def keep(results: Results, docs: Path) -> None:
         text += ["![Growth curves](performance.svg)", ""]
         (docs / "performance.svg").write_text(plots.sheet(curves) + "\n")
     (docs / "performance.md").write_text("\n".join(text))
+
+
+def _sides(results: Results) -> Iterator[tuple[str, str, str, str]]:
+    """Every side of every group; a group's title stands in its first row."""
+    for subject in results["subjects"].values():
+        for group in subject.get("groups", ()):
+            title = group["title"]
+            for name, side in group["sides"].items():
+                median, slow = (plots.amount(side[at], group["unit"]) for at in ("median", "p95"))
+                yield title, name, median, slow
+                title = ""
 
 
 def _facts(run: Mapping[str, Any]) -> str:

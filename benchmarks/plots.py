@@ -42,11 +42,11 @@ def bars(group: Mapping[str, Any]) -> str:
         group: as in the results.
     """
     sides, unit = group["sides"], group["unit"]
-    most = max(side["p95"] for side in sides.values()) or 1.0
+    most = max(max(side["p95"], side["median"]) for side in sides.values()) or 1.0
     left, right = 280, 110
     scale = (_WIDTH - left - right) / most
     better = "more is better" if unit == "MB/s" else "less is better"
-    better += "; thin lines reach to the 95th percentile"
+    better += "; thin lines reach to what 95% are no worse than"
     parts = [_text(16, 24, f"{group['title']}", "title"), _text(16, 42, better, "faint")]
     for number, (name, side) in enumerate(sides.items()):
         y = 58 + number * _ROW

@@ -30,8 +30,10 @@ def measured(ours: list[float], theirs: list[float]) -> Outcome:
 
 def test_percentiles_and_medians() -> None:
     found = figures.summary([float(n) for n in range(1, 101)])
-    assert found == {"count": 100, "median": 50.5, "p95": 95.0, "least": 1.0}
+    assert found == {"count": 100, "median": 50.5, "p95": 95.0, "best": 1.0}
     assert figures.summary([3.0])["p95"] == 3.0
+    speeds = figures.summary([float(n) for n in range(1, 101)], more=True)
+    assert (speeds["p95"], speeds["best"]) == (5.0, 100.0)
 
 
 def test_one_disturbed_round_moves_no_ratio() -> None:
