@@ -23,7 +23,9 @@ _CELL = """
 
     def secured(size):
         def run():
-            assert len(secure_exec("head", ["-c", str(size), "output.txt"]).stdout) == size
+            got = secure_exec("head", ["-c", str(size), "output.txt"])
+            # A result keeps the first 32 MiB of what has come.
+            assert len(got.stdout) == min(size, 1 << 25), len(got.stdout)
         return seconds(run)
 
     def bare(size):
@@ -72,7 +74,7 @@ def output(stage: Stage) -> Outcome:
     title = "A tool's output"
     return Outcome(
         curves=[
-            Curve("output", f"{title} into a variable", "bytes", "seconds", lines),
+            Curve("output", title, "bytes", "seconds", lines),
             Curve(
                 "output.memory",
                 "The sidecar while output goes through",
