@@ -81,6 +81,8 @@ def main() -> int:
     print(table.markdown(table.HEAD, table.rows(results)), end="\n\n")
     print(table.growth(results), end="\n\n")
     print(comparison.text(last, results))
+    for sentence in table.notes(results):
+        print(sentence)
     for sentence in table.missing(results):
         print(f"not measured: {sentence}")
     if options.keep:

@@ -71,12 +71,14 @@ class Outcome:
 
     Attributes:
         missing: why a peer isn't there, by the peer's name.
+        notes: what the figures don't say.
     """
 
     groups: list[Group] = dataclasses.field(default_factory=list)
     figures: list[Figure] = dataclasses.field(default_factory=list)
     curves: list[Curve] = dataclasses.field(default_factory=list)
     missing: dict[str, str] = dataclasses.field(default_factory=dict)
+    notes: list[str] = dataclasses.field(default_factory=list)
 
     def ratio(self, key: str, title: str, ours: Sequence[float], theirs: Sequence[float]) -> None:
         """Add the ratio of the medians of samples that were taken in turn."""
@@ -133,4 +135,5 @@ class Outcome:
                 for curve in self.curves
             ],
             "missing": dict(self.missing),
+            "notes": list(self.notes),
         }

@@ -40,6 +40,7 @@ def html(results: Results, last: Results | None) -> str:
         parts.append(f"<h2>{escape(name)}</h2>")
         parts += [plots.bars(group) for group in subject.get("groups", ())]
         parts.append(_figures(subject))
+        parts += [f'<p class="facts">{escape(note)}</p>' for note in subject.get("notes", ())]
     absent = list(table.missing(results))
     if absent:
         items = "".join(f"<li>{escape(each)}</li>" for each in absent)
@@ -74,6 +75,9 @@ def keep(results: Results, docs: Path) -> None:
         table.markdown(("what", "by", "median", "95% are no worse than"), list(_sides(results))),
         "",
     ]
+    told = list(table.notes(results))
+    if told:
+        text += [*(f"- {each}." for each in told), ""]
     absent = list(table.missing(results))
     if absent:
         text += ["Not measured in this run:", "", *(f"- {each}." for each in absent), ""]

@@ -95,6 +95,13 @@ def missing(results: Results) -> Iterator[str]:
             yield f"{name}: no {peer}: {why}"
 
 
+def notes(results: Results) -> Iterator[str]:
+    """What subjects said beside their figures, a sentence each."""
+    for name, subject in results["subjects"].items():
+        for note in subject.get("notes", ()):
+            yield f"{name}: {note}"
+
+
 def _beside(name: str) -> bool:
     """Whether a line is of a peer."""
     return name in ("direct", "mitmproxy", "plain ipykernel", "subprocess.run")

@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from benchmarks import starts
 from benchmarks.cells import Cells
 from benchmarks.machine import AWS_V2
 from benchmarks.measuring import Measure, in_turn, timed
@@ -55,7 +56,8 @@ def sts(stage: Stage) -> Outcome:
         if second:
             sides["bare v2"] = timed(_bare(stage, folder, 2, *words))
             sides["secured v2"] = _secured(cells, "aws2", words)
-        took = in_turn(sides, stage.rounds(25), warmup=2)
+        with starts.noted(found):
+            took = in_turn(sides, stage.rounds(25), warmup=2)
     found.groups.append(Group("aws sts get-caller-identity", "s", took))
     found.ratio("aws.sts.v1", "secured v1 ÷ bare v1", took["secured v1"], took["bare v1"])
     if "bare v2" in took:
@@ -66,6 +68,7 @@ def sts(stage: Stage) -> Outcome:
 
 def update_lambda(stage: Stage) -> Outcome:
     """A function's code of 3 MB, deployed anew."""
+    found = Outcome()
     with stage.workspace() as folder, stage.keyless(keyless_workspace=str(folder)) as cells:
         with zipfile.ZipFile(folder / "three.zip", "w") as package:
             package.writestr("handler.py", "def handler(event, context): return event\n")
@@ -80,14 +83,16 @@ def update_lambda(stage: Stage) -> Outcome:
             "bare v1": timed(_bare(stage, folder, 1, *words)),
             "secured v1": _secured(cells, "aws", words),
         }
-        took = in_turn(sides, stage.rounds(15), warmup=2)
-    found = Outcome([Group("aws lambda update-function-code, 3 MB", "s", took)])
+        with starts.noted(found):
+            took = in_turn(sides, stage.rounds(15), warmup=2)
+    found.groups.append(Group("aws lambda update-function-code, 3 MB", "s", took))
     found.ratio("aws.lambda", "secured v1 ÷ bare v1", took["secured v1"], took["bare v1"])
     return found
 
 
 def copy_to_s3(stage: Stage) -> Outcome:
     """64 MB of random bytes into a bucket."""
+    found = Outcome()
     with stage.workspace() as folder, stage.keyless(keyless_workspace=str(folder)) as cells:
         with (folder / "large.bin").open("wb") as file:
             for _ in range(64):
@@ -98,7 +103,8 @@ def copy_to_s3(stage: Stage) -> Outcome:
             "bare v1": timed(_bare(stage, folder, 1, *words)),
             "secured v1": _secured(cells, "aws", words),
         }
-        took = in_turn(sides, stage.rounds(9))
-    found = Outcome([Group("aws s3 cp, 64 MB", "s", took)])
+        with starts.noted(found):
+            took = in_turn(sides, stage.rounds(9))
+    found.groups.append(Group("aws s3 cp, 64 MB", "s", took))
     found.ratio("aws.s3", "secured v1 ÷ bare v1", took["secured v1"], took["bare v1"])
     return found

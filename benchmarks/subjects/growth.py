@@ -6,7 +6,7 @@ import os
 import statistics
 from pathlib import Path
 
-from benchmarks import texts
+from benchmarks import starts, texts
 from benchmarks.outcome import Curve, Outcome
 from benchmarks.stage import SANDBOX_UID, Stage
 from benchmarks.watch import Peak
@@ -90,7 +90,8 @@ def commands(stage: Stage) -> Outcome:
     """Several commands at once, in threads of one cell."""
     counts = (1, 2, 4, 8) if stage.quick else (1, 2, 4, 8, 16, 32)
     lines: dict[str, list[tuple[float, float]]] = {}
-    with stage.keyless() as cells:
+    found = Outcome()
+    with stage.keyless() as cells, starts.noted(found):
         cells.define(_CELL)
         for name, command in (
             ("true", "'true'"),
@@ -104,9 +105,9 @@ def commands(stage: Stage) -> Outcome:
                 )
                 for count in counts
             ]
-    return Outcome(
-        curves=[Curve("commands", "Commands at once", "commands", "seconds for all", lines)]
-    )
+    title = "Commands at once"
+    found.curves.append(Curve("commands", title, "commands", "seconds for all", lines))
+    return found
 
 
 def workspace(stage: Stage) -> Outcome:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
+from benchmarks import starts
 from benchmarks.machine import ROOT
 from benchmarks.measuring import Measure, in_turn, timed
 from benchmarks.outcome import Group, Outcome
@@ -67,7 +68,8 @@ def launch(stage: Stage) -> Outcome:
                 sides[name] = measure
             except PeerMissing as missing:
                 found.missing[name] = str(missing)
-        took = in_turn(sides, stage.rounds(60), warmup=3)
+        with starts.noted(found):
+            took = in_turn(sides, stage.rounds(60), warmup=3)
     found.groups.append(Group("launching true", "s", took))
     ours = took["secure_exec in a cell"]
     title = "secure_exec beyond subprocess.run, in one kernel"
