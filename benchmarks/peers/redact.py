@@ -2,7 +2,7 @@
 
 Run with a folder of ``benchmarks.subjects.sanitizer``: reads ``text``, ``values.json`` and
 ``forms.json``.  A line names a way; the answer is the seconds that it took for the whole text
-(``detect-secrets``: for its first 100,000 bytes).
+(the slow ones: for its beginning).
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from detect_secrets.core.scan import scan_line
 from detect_secrets.settings import default_settings
 
 PIECE = 64 * 1024
-SHORT = 100_000
+#: Bytes for the slow ones, a whole number of pieces for ``re``.
+RE, DETECTED = 16 * PIECE, 100_000
 
 
 def alternation(words: list[str]) -> re.Pattern[str]:
@@ -61,10 +62,10 @@ def main(folder: Path) -> None:
     pieces = [text[start : start + PIECE] for start in range(0, len(text), PIECE)]
     one, plain, all_forms = alternation(values), automaton(values), automaton(forms)
     ways = {
-        "re": lambda: [one.sub("[redacted]", piece) for piece in pieces],
+        "re": lambda: [one.sub("[redacted]", piece) for piece in pieces[: RE // PIECE]],
         "pyahocorasick": lambda: [by_automaton(plain, piece) for piece in pieces],
         "pyahocorasick, 8 forms": lambda: [by_automaton(all_forms, piece) for piece in pieces],
-        "detect-secrets": lambda: [by_detectors(line) for line in text[:SHORT].splitlines()],
+        "detect-secrets": lambda: [by_detectors(line) for line in text[:DETECTED].splitlines()],
     }
     print("ready", flush=True)
     with default_settings():
