@@ -8,16 +8,42 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from keyless_sidecar.placeholders import PlaceholderBook
 from keyless_sidecar.sanitize import Patterns
-from keyless_sidecar.vault import Declaration, Entry, EntryInfo, Vault
+from keyless_sidecar.vault import Declaration, Entry, EntryInfo, Vault, VaultError
 
 _T = TypeVar("_T")
 _FETCHES = 16
+#: Seconds for which a look at what is kept on this machine is good enough for lists and patterns.
+#: What was handed out or captured meanwhile counts at once; this is about what a person changes in
+#: the vault's file, which nobody has been given yet.  Values are always read anew.
+_FRESH = 0.02
+
+
+@dataclasses.dataclass(frozen=True)
+class _Look:
+    """What the vault held at some moment, and the patterns made of it.
+
+    Args:
+        at: when it was looked at (monotonic).
+        kept: its revision.
+        handed_out: revision of the values that it has handed out.
+        captured: revision of the book.
+        infos: None where they can't be had.
+    """
+
+    at: float
+    kept: str
+    handed_out: str
+    captured: int
+    patterns: Patterns
+    infos: Sequence[EntryInfo] | None = None
 
 
 class Keeper:
@@ -36,26 +62,28 @@ class Keeper:
         self._thread = ThreadPoolExecutor(1, "keyless-vault")
         self._fetchers = ThreadPoolExecutor(_FETCHES, "keyless-fetch")
         self._flights: dict[str, asyncio.Future[Entry]] = {}
-        self._revision: tuple[str, int] | None = None
-        self._patterns = Patterns.build([])
+        self._last = _Look(float("-inf"), "", "", 0, Patterns.build([]))
 
     async def infos(self) -> list[EntryInfo]:
         """All entries without values.  Asks no source elsewhere."""
-        return await self._in_thread(self._vault.infos)
+        look = self._last if self._fresh() else await self._look()
+        return await self._in_thread(self._vault.infos) if look.infos is None else [*look.infos]
 
     async def patterns(self) -> Patterns:
         """What must be taken out of everything that goes to the kernel side."""
-        # The book is the loop's: its values are taken here, and go to the thread as they are.
-        revision = self._book.revision if self._book else 0
-        captured = self._book.captured_values() if self._book else []
-        return await self._in_thread(lambda: self._current(revision, captured))
+        if self._fresh() and (
+            self._last.handed_out == self._vault.handed_out()
+            and self._last.captured == self._captured()
+        ):
+            return self._last.patterns
+        return (await self._look()).patterns
 
     async def entry(self, name: str) -> Entry:
         """One entry with its values as they are now: rotated and removed ones take effect here.
 
         :meth:`patterns`, called after it, knows the values.
         """
-        entry = await self._in_thread(lambda: self._vault.ready(name))
+        (entry,) = await self._ready([name])
         return await self._flight(name) if entry is None else entry
 
     async def fetch(self, names: Sequence[str]) -> tuple[list[Entry], Patterns]:
@@ -64,17 +92,26 @@ class Keeper:
         All that a command may use must be fetched before it starts, also what is only put into its
         requests: its output is searched for what is known by then.
         """
-        entries = await asyncio.gather(*(self.entry(name) for name in names))
+        ready = await self._ready(names) if names else []
+        found = zip(names, ready, strict=True)
+        elsewhere = {name: self._flight(name) for name, entry in found if entry is None}
+        fetched = dict(zip(elsewhere, await asyncio.gather(*elsewhere.values()), strict=True))
+        entries = [
+            fetched[name] if entry is None else entry
+            for name, entry in zip(names, ready, strict=True)
+        ]
         # After the values: the vault knows all that it has ever handed out.
         return entries, await self.patterns()
 
     async def store(self, entry: Entry) -> None:
         """Keep an entry in memory; raises also where its name is taken."""
         await self._in_thread(lambda: self._vault.store(entry))
+        self._outdated()
 
     async def remove(self, name: str) -> None:
         """Forget an entry that is kept in memory, and its placeholders."""
         await self._in_thread(lambda: self._vault.remove(name))
+        self._outdated()
         self._forget(name)
 
     @contextlib.asynccontextmanager
@@ -113,12 +150,51 @@ class Keeper:
         if not flight.cancelled():
             flight.exception()  # looked at: all who waited may be gone
 
-    def _current(self, handed_out: int, captured: list[tuple[str, bytes]]) -> Patterns:
-        revision = (self._vault.revision(), handed_out)
-        if revision != self._revision:
-            self._patterns = Patterns.build([*self._vault.secret_values(), *captured])
-            self._revision = revision
-        return self._patterns
+    async def _ready(self, names: Sequence[str]) -> list[Entry | None]:
+        """The entries that are kept on this machine, None for others; patterns know them then."""
+        look = self._looking()
+
+        def ready() -> list[Entry | None]:
+            try:
+                return [self._vault.ready(name) for name in names]
+            finally:
+                look()
+
+        return await self._in_thread(ready)
+
+    def _captured(self) -> int:
+        return self._book.revision if self._book else 0
+
+    def _fresh(self) -> bool:
+        return time.monotonic() - self._last.at < _FRESH
+
+    def _outdated(self) -> None:
+        self._last = dataclasses.replace(self._last, at=float("-inf"))
+
+    async def _look(self) -> _Look:
+        return await self._in_thread(self._looking())
+
+    def _looking(self) -> Callable[[], _Look]:
+        """A look at the vault, for its thread."""
+        # The book is the loop's: its values are taken here, and go to the thread as they are.
+        revision = self._captured()
+        captured = self._book.captured_values() if self._book else []
+
+        def look() -> _Look:
+            now, last = time.monotonic(), self._last
+            self._outdated()  # should the vault not be readable any more
+            kept, handed_out = self._vault.kept_revision(), self._vault.handed_out()
+            infos = last.infos if last.kept == kept else None
+            if infos is None:
+                with contextlib.suppress(VaultError):  # whoever asks for them hears why
+                    infos = self._vault.infos()
+            patterns = last.patterns
+            if (last.kept, last.handed_out, last.captured) != (kept, handed_out, revision):
+                patterns = Patterns.build([*self._vault.secret_values(), *captured])
+            self._last = _Look(now, kept, handed_out, revision, patterns, infos)
+            return self._last
+
+        return look
 
     async def _in_thread(self, work: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)

@@ -2,8 +2,9 @@
 
 The sidecar reads it (:meth:`FileSource.open`); ``jupyter keyless vault`` writes it
 (:meth:`FileSource.add`, :meth:`FileSource.remove`).  The file is read anew for every call, so a
-rotated value is used, and a removed entry is gone, with the next command.  Of the person's secrets
-only the vault's key stays in memory.
+rotated value is used, and a removed entry is gone, with the next command.  What was understood of
+it is kept as long as its bytes are the same, values only as they are in it: encrypted.  Of the
+person's secrets only the vault's key stays in memory.
 """
 
 from __future__ import annotations
@@ -51,6 +52,10 @@ class FileSource:
         self._keyring = keyring or OsKeyring()
         self._key: bytes | None = None
         self._key_method: KeyMethod | None = None
+        #: The file's bytes when it was last read, and what they say.
+        self._last: tuple[bytes, SealedVault] | None = None
+        #: The vault that was last verified, and the key that it was verified with.
+        self._verified: tuple[SealedVault, bytes] | None = None
 
     def __repr__(self) -> str:
         return f"FileSource({str(self._folder)!r})"
@@ -196,17 +201,27 @@ class FileSource:
                 yield None, b""
                 return
             try:
-                sealed.verify(self._held_key(sealed))
+                self._verify(sealed, self._held_key(sealed))
             except (WrongKey, VaultLocked):
                 # The vault appeared, or was made anew, since it was opened.
                 self._unlock(fd, sealed, None)
             yield sealed, self._held_key(sealed)
 
+    def _verify(self, sealed: SealedVault, key: bytes) -> None:
+        """Check key and document, once for each document."""
+        last = self._verified
+        if last is None or last[0] is not sealed or last[1] is not key:
+            sealed.verify(key)
+            self._verified = sealed, key
+
     def _read(self, fd: int) -> SealedVault | None:
         try:
-            return SealedVault.parse(read_file(fd, _VAULT, limit=_MAX_VAULT))
+            data = read_file(fd, _VAULT, limit=_MAX_VAULT)
         except FileNotFoundError:
             return None
+        if self._last is None or self._last[0] != data:
+            self._last = data, SealedVault.parse(data)
+        return self._last[1]
 
     # ------------------------------------------------------------------ keys
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import json
 import secrets
 from collections.abc import Mapping
@@ -137,7 +138,11 @@ class SealedVault:
         Raises:
             VaultError: an entry is of a kind that this version doesn't know.
         """
-        return [_info(name, item) for name, item in sorted(self._document.entries.items())]
+        return list(self._infos)
+
+    @functools.cached_property
+    def _infos(self) -> tuple[EntryInfo, ...]:
+        return tuple(_info(name, item) for name, item in sorted(self._document.entries.items()))
 
     def fetch(self, key: bytes, name: str) -> Entry | Declaration | None:
         """Decrypt one entry: its values, or where they come from; None where there is no such name.

@@ -71,7 +71,7 @@ class Vault:
         self._lent: dict[str, Entry | Declaration] = {}
         self._lock = threading.RLock()
         self._known = KnownValues(around.now)
-        self._remotes = Remotes(around, self.fetch, self._kept_revision)
+        self._remotes = Remotes(around, self.fetch, self.kept_revision)
 
     def infos(self) -> list[EntryInfo]:
         """All entries without values, by name.
@@ -141,7 +141,20 @@ class Vault:
         Raises:
             VaultError: a source can't be read.
         """
-        return f"{self._kept_revision()}\n{self._known.revision()}"
+        return f"{self.kept_revision()}\n{self.handed_out()}"
+
+    def kept_revision(self) -> str:
+        """The part of :meth:`revision` that is about what is kept here.  Reads the vault's file.
+
+        Raises:
+            VaultError: a source can't be read.
+        """
+        with self._lock:
+            return "\n".join(source.revision() for source in self._sources)
+
+    def handed_out(self) -> str:
+        """The part of it that is about values which were fetched.  Reads no file."""
+        return self._known.revision()
 
     def store(self, entry: Entry) -> None:
         """Keep an entry in memory, for as long as this process lives.
@@ -190,10 +203,6 @@ class Vault:
             if isinstance(source, MemorySource):
                 return source
         raise VaultError("This vault keeps nothing in memory")
-
-    def _kept_revision(self) -> str:
-        with self._lock:
-            return "\n".join(source.revision() for source in self._sources)
 
     def _locate(self, name: str) -> Entry | Declaration:
         with self._lock:
