@@ -7,8 +7,6 @@ handlers for its credentials; ``postgres`` entries get a broker instead, since t
 
 from __future__ import annotations
 
-import asyncio
-import dataclasses
 import functools
 import os
 import socket
@@ -18,6 +16,7 @@ from typing import Any
 
 from keyless_sidecar.approvals import Scope
 from keyless_sidecar.audit import AuditLog
+from keyless_sidecar.cleaning import clean
 from keyless_sidecar.egress.authority import Authority
 from keyless_sidecar.egress.aws.endpoints import endpoints
 from keyless_sidecar.egress.aws.handler import AwsHandler
@@ -36,7 +35,6 @@ from keyless_sidecar.keeper import Keeper
 from keyless_sidecar.placeholders import PlaceholderBook
 from keyless_sidecar.policy import KERNEL, Act, Decision, Policy
 from keyless_sidecar.postgres import PostgresBroker
-from keyless_sidecar.sanitize import sanitize_text
 from keyless_sidecar.sessions.service import Sessions
 from keyless_sidecar.tools import Refused, Tool
 from keyless_sidecar.vault import Entry, EntryInfo, VaultError
@@ -210,11 +208,14 @@ class Ways:
             scope: asks a person where the policy wants one.
 
         Returns:
-            for whom a handler works, and what sends the requests that it lets through.
+            for whom a handler works, and what sends the requests that it lets through.  Records of
+            answers are in the audit's file, and on disk with the next one that is awaited: nobody
+            but the sidecar hears of an answer before the record of what came of it.
         """
         allowed = Allowed(tuple(split_pattern(host) for host in hosts))
         forwarder = Forwarder(allowed, self._upstreams, trust=self._trust, pool=pool)
-        return self._client(tool, entries, record, (), facts, scope), forwarder
+        client = self._client(tool, entries, record, (), facts, scope, answers_later=True)
+        return client, forwarder
 
     def _database(
         self,
@@ -226,7 +227,8 @@ class Ways:
         scope: Scope | None,
     ) -> PostgresBroker:
         async def write(kind: str, fields: Mapping[str, Any]) -> None:
-            await self._append(kind, {**await self._clean(fields), "request": record})
+            self._audit.write(kind, {**await self._clean(fields), "request": record})
+            await self._audit.on_disk()
 
         def acceptable(destination: Destination, addresses: Sequence[str]) -> str:
             # A database on a private network is the rule: who stored the entry named its host.
@@ -259,10 +261,14 @@ class Ways:
         allow_operations: Sequence[str],
         facts: Mapping[str, Any],
         scope: Scope | None,
+        *,
+        answers_later: bool = False,
     ) -> Client:
         async def write(line: RequestRecord) -> None:
-            clean = await self._clean(dataclasses.asdict(line))
-            await self._append("egress.request", {**clean, "request": record})
+            fields = await self._clean(vars(line))
+            self._audit.write("egress.request", {**fields, "request": record})
+            if line.stage == "request" or not answers_later:
+                await self._audit.on_disk()
 
         return Client(
             tool,
@@ -297,12 +303,9 @@ class Ways:
     async def _clean(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         patterns = await self._keeper.patterns()
         return {
-            name: sanitize_text(patterns, value)[0] if isinstance(value, str) else value
+            name: clean(patterns, value) if isinstance(value, str) else value
             for name, value in fields.items()
         }
-
-    async def _append(self, kind: str, fields: dict[str, Any]) -> None:
-        await asyncio.to_thread(self._audit.append, kind, fields)
 
 
 def _nothing(_: object) -> None:

@@ -3,34 +3,38 @@
 The sidecar opens an :class:`AuditLog` at start and appends to it; when that fails it refuses to
 run.  The chain tells of edits by anyone who can't also write all later hashes anew: whoever wants
 proof against the owner of the folder keeps the last hash (``audit verify`` prints it) elsewhere.
+
+A record is in the file once it is written, so that it outlives this process, and on disk once it
+was brought there, so that it outlives the machine's power.  What was written in one step is brought
+to disk together, before anything that follows from it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ctypes
 import errno
 import fcntl
 import os
-import re
 import secrets
 import threading
-from datetime import UTC, datetime, timedelta
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from keyless_sidecar.audit import records
+from keyless_sidecar.audit.files import SUFFIX, create, last_hash, newest
 from keyless_sidecar.private_files import NotPrivate, lock, open_folder
 
 __all__ = ["SUFFIX", "AuditLog", "AuditUnavailable"]
 
-SUFFIX = ".jsonl"
 #: Space kept free for the records of what already runs, in bytes.
 RESERVE = 1024 * 1024
 #: Largest file of one sidecar, so that a loop of refused requests can't fill the disk.
 MAX_FILE = 1024 * 1024 * 1024
 
-_STAMP = "%Y%m%dT%H%M%S.%fZ"
 _LOCK = ".lock"
 _KEEP_SIZE = 1
 
@@ -46,10 +50,15 @@ class AuditLog:
         self._fd = fd
         self._prefix = prefix
         self._lock = threading.Lock()
+        # Held while the disk is waited for; taken before the other one.
+        self._turn = threading.Lock()
+        self._thread = ThreadPoolExecutor(1, "keyless-audit")
         self._hash = records.ZERO
         self._size = 0
+        self._on_disk = 0
         self._allocated = 0
         self._broken = ""
+        self._ended = False
         self.path = path
         #: How many records it has.
         self.records = 0
@@ -75,8 +84,8 @@ class AuditLog:
         try:
             # One at a time, so that the files make one chain.
             with lock(folder, _LOCK):
-                earlier = _newest(folder)
-                fd, name = _create(folder, kernel_id, earlier)
+                earlier = newest(folder)
+                fd, name = create(folder, kernel_id, earlier)
                 log = cls(fd, directory / name, "k" + secrets.token_hex(3))
                 try:
                     log._begin(folder, kernel_id, facts, earlier)
@@ -95,7 +104,7 @@ class AuditLog:
         return self._hash
 
     def append(self, kind: str, fields: dict[str, Any], *, from_reserve: bool = False) -> str:
-        """Write one record; it is on disk when this returns.
+        """Write one record; it is on disk when this returns, with all before it.
 
         Args:
             kind: what happened, such as ``exec.request``.
@@ -108,8 +117,51 @@ class AuditLog:
         Raises:
             AuditUnavailable: it couldn't be written; nothing may run without it.
         """
+        record_id = self.write(kind, fields, from_reserve=from_reserve)
+        self.bring_to_disk()
+        return record_id
+
+    def write(self, kind: str, fields: dict[str, Any], *, from_reserve: bool = False) -> str:
+        """Write one record into the file, and don't wait for the disk.
+
+        Nothing that follows from the record may be done, or told to anyone, before
+        :meth:`bring_to_disk` or :meth:`on_disk`.  Arguments and errors are those of
+        :meth:`append`.
+        """
         with self._lock:
             return self._append(kind, fields, from_reserve=from_reserve)
+
+    def bring_to_disk(self) -> None:
+        """Return when all that was written before this call is on disk.
+
+        Whoever comes while others wait for the disk waits for one more time of it at most,
+        together with all who came meanwhile.
+
+        Raises:
+            AuditUnavailable: it couldn't be brought there; nothing may run without it.
+        """
+        mark = self._size
+        with self._turn:
+            with self._lock:
+                if self._broken:
+                    raise AuditUnavailable(self._broken)
+                if self._on_disk >= mark:
+                    return
+                size = self._size
+            try:
+                os.fdatasync(self._fd)
+            except OSError as error:
+                # After a failed sync the kernel may have dropped the page: never trust it again.
+                with self._lock:
+                    self._broken = f"The disk of the audit file {self.path} failed"
+                raise _unavailable("An audit record couldn't be brought to disk", error) from None
+            self._on_disk = size
+
+    async def on_disk(self) -> None:
+        """The same for the event loop, which goes on meanwhile."""
+        if self._on_disk >= self._size and not self._broken:
+            return
+        await asyncio.get_running_loop().run_in_executor(self._thread, self.bring_to_disk)
 
     def close(self) -> None:
         """Write the closing record and end the file.  Closing twice does nothing.
@@ -117,31 +169,39 @@ class AuditLog:
         Raises:
             AuditUnavailable: the closing record couldn't be written; the file is closed anyway.
         """
-        with self._lock:
-            if self._fd < 0:
-                return
-            try:
+        if self._ended:
+            return
+        try:
+            with self._lock:
+                try:
+                    if not self._broken:
+                        self._append(records.CLOSE, {"records": self.records}, from_reserve=True)
+                finally:
+                    self._ended = True
+            if not self._broken:
+                self.bring_to_disk()
+        finally:
+            with self._turn, self._lock:
                 if not self._broken:
-                    self._append(records.CLOSE, {"records": self.records}, from_reserve=True)
                     with contextlib.suppress(OSError):
                         os.ftruncate(self._fd, self._size)  # gives the reserve back
-            finally:
                 os.close(self._fd)
                 self._fd = -1
+            self._thread.shutdown(wait=False)
 
     # ------------------------------------------------------------------ inside
 
     def _begin(
         self, folder: int, kernel_id: str, facts: dict[str, Any], earlier: str | None
     ) -> None:
-        before = {"file": earlier, "hash": _last_hash(folder, earlier)} if earlier else None
+        before = {"file": earlier, "hash": last_hash(folder, earlier)} if earlier else None
         # Held while the sidecar lives: tells a running log from one that ended by force.
         fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self._append(records.OPEN, {"kernel_id": kernel_id, "facts": facts, "earlier": before})
+        self.append(records.OPEN, {"kernel_id": kernel_id, "facts": facts, "earlier": before})
         os.fsync(folder)
 
     def _append(self, kind: str, fields: dict[str, Any], *, from_reserve: bool = False) -> str:
-        if self._fd < 0:
+        if self._ended:
             raise AuditUnavailable("The audit log is closed")
         if self._broken:
             raise AuditUnavailable(self._broken)
@@ -203,53 +263,17 @@ class AuditLog:
                 self._broken = f"The audit file {self.path} holds half a record"
             self._allocated = 0
             raise _unavailable("An audit record couldn't be written", error) from None
-        try:
-            os.fdatasync(self._fd)
-        except OSError as error:
-            # After a failed sync the kernel may have dropped the page: never trust it again.
-            self._broken = f"The disk of the audit file {self.path} failed"
-            raise _unavailable("An audit record couldn't be brought to disk", error) from None
 
     def _give_up(self, folder: int) -> None:
         """Leave no file behind that has no first record."""
         os.close(self._fd)
         self._fd = -1
+        self._ended = True
         os.unlink(self.path.name, dir_fd=folder)
 
 
 def _unavailable(what: str, error: OSError) -> AuditUnavailable:
     return AuditUnavailable(f"{what}: {os.strerror(error.errno or errno.EIO)}")
-
-
-def _newest(folder: int) -> str | None:
-    names = [name for name in os.listdir(folder) if name.endswith(SUFFIX)]
-    return max(names, default=None)
-
-
-def _create(folder: int, kernel_id: str, earlier: str | None) -> tuple[int, str]:
-    """A new file that sorts after all earlier ones, even where the clock went back."""
-    now = datetime.now(UTC)
-    if earlier:
-        with contextlib.suppress(ValueError):
-            last = datetime.strptime(earlier.partition("-")[0], _STAMP).replace(tzinfo=UTC)
-            now = max(now, last + timedelta(microseconds=1))
-    clean = re.sub(r"[^A-Za-z0-9_-]", "_", kernel_id)[:64] or "_"
-    name = f"{now.strftime(_STAMP)}-{clean}{SUFFIX}"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-    return os.open(name, flags, 0o600, dir_fd=folder), name
-
-
-def _last_hash(folder: int, name: str) -> str:
-    """Hash of the last whole record of an earlier file; empty where it has none."""
-    fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
-    with open(fd, "rb") as file:
-        size = os.fstat(fd).st_size
-        file.seek(max(0, size - 2 * records.MAX_LINE))
-        lines = file.read().split(b"\n")[:-1]
-    try:
-        return str(records.parse(lines[-1])["hash"]) if lines else ""
-    except records.BadLine:
-        return ""
 
 
 def _reserve(fd: int, size: int) -> int:

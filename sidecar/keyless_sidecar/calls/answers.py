@@ -16,7 +16,8 @@ import msgspec
 
 from keyless.protocol.calls import MAX_ANSWER, MAX_PIECE
 from keyless_sidecar.calls.content import TooMuch
-from keyless_sidecar.sanitize import Patterns, StreamSanitizer, sanitize_text, scan_file
+from keyless_sidecar.cleaning import clean
+from keyless_sidecar.sanitize import Patterns, StreamSanitizer, scan_file
 
 __all__ = ["encode", "pieces", "sanitized"]
 
@@ -83,21 +84,20 @@ class _Cleaner:
         return self._text(str(value))
 
     def _text(self, text: str) -> str:
-        clean, found = sanitize_text(self._patterns, text)
-        self.found.update(found)
+        cleaned = clean(self._patterns, text, self.found)
         try:
-            clean.encode()
+            cleaned.encode()
         except UnicodeEncodeError:
-            clean = clean.encode("utf-8", "replace").decode()
-        return clean
+            cleaned = cleaned.encode("utf-8", "replace").decode()
+        return cleaned
 
     def _bytes(self, data: bytes) -> bytes:
         sanitizer = StreamSanitizer(self._patterns)
-        clean = sanitizer.feed(data) + sanitizer.finish()
+        cleaned = sanitizer.feed(data) + sanitizer.finish()
         self.found.update(sanitizer.redactions)
-        packed = self._packed(clean)
+        packed = self._packed(cleaned)
         self.found.update(packed)
-        return _WITHHELD if packed else clean
+        return _WITHHELD if packed else cleaned
 
     def _packed(self, data: bytes) -> dict[str, int]:
         """Secrets in what is compressed in it."""

@@ -97,12 +97,29 @@ class Bridge:
             Abandoned: the call ended meanwhile.
             EgressError: it couldn't be sent.
         """
-        response = self.wait_for(self.exchange(_request(prepared)))
-        raw = _Raw(self, response, streams=bool(prepared.stream_output))
+        streams = bool(prepared.stream_output)
+        response, body = self.wait_for(self._answered(_request(prepared), streams=streams))
+        raw = _Raw(self, response, body)
         headers = list(response.headers)
         if response.length is not None:  # the engine keeps it apart
             headers.append(("Content-Length", str(response.length)))
         return AWSResponse(prepared.url, response.status, headers, raw)
+
+    async def _answered(self, request: Request, *, streams: bool) -> tuple[Response, bytes | None]:
+        """The answer to a request; with its body, unless that is content."""
+        response = await self.exchange(request)
+        if streams and response.status < 300:
+            return response, None
+        pieces: list[bytes] = []
+        try:
+            if not response.bodiless:
+                async for piece in response.body:
+                    self.hold(len(piece))
+                    pieces.append(piece)
+        except BaseException:
+            await response.close()
+            raise
+        return response, b"".join(pieces)
 
     def hold(self, size: int) -> None:
         """Count what an answer adds to memory.
@@ -121,15 +138,14 @@ class _Raw:
     Args:
         bridge: of the call.
         response: the answer.
-        streams: whether the body is content, which isn't held in memory.
+        body: all of it; None where it is content, which isn't held in memory.
     """
 
-    def __init__(self, bridge: Bridge, response: Response, *, streams: bool) -> None:
+    def __init__(self, bridge: Bridge, response: Response, body: bytes | None) -> None:
         self._bridge = bridge
         self._response = response
-        self._counts = not streams or response.status >= 300
-        self._rest = b""
-        self._ended = response.bodiless
+        self._rest = body or b""
+        self._ended = response.bodiless or body is not None
 
     def stream(self, amount: int | None = None, **_: Any) -> Iterator[bytes]:
         """The pieces as they come."""
@@ -161,8 +177,6 @@ class _Raw:
             return b""
         piece = self._bridge.wait_for(_next(self._response))
         self._ended = not piece
-        if self._counts:
-            self._bridge.hold(len(piece))
         return piece
 
 

@@ -36,6 +36,8 @@ __all__ = ["MAX_INLINE", "Made", "make"]
 #: Largest content that stands in the answer itself.
 MAX_INLINE = 256 * 1024
 _CHUNK = 1 << 20
+#: Bytes of an answer that is looked through in no time.
+_SMALL = 4096
 _KEPT = ("RequestId", "HTTPStatusCode", "RetryAttempts")
 
 
@@ -48,6 +50,7 @@ class Made:
         error: what the service answered instead.
         failure: why there is no answer at all (kind and sentence).
         downloads: content that goes into the workspace.
+        large: whether it takes a while to look through the answer.
     """
 
     answer: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False)
@@ -55,6 +58,7 @@ class Made:
     failure: tuple[FailureKind, str] | None = None
     downloads: list[Download] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
+    large: bool = True
 
     def close(self) -> None:
         """Forget the content."""
@@ -116,6 +120,8 @@ def make(plan: CallPlan, means: Means) -> Made:
         raise
     finally:
         crossing.reset(token)
+    content = plan.operation.has_streaming_output or plan.operation.has_event_stream_output
+    made.large = content or means.bridge.held > _SMALL
     return made
 
 

@@ -17,6 +17,7 @@ from keyless_sidecar.calls.recording import CallRecorder
 from keyless_sidecar.execution.request_records import MAX_MESSAGE
 from keyless_sidecar.execution.streams import merge
 from keyless_sidecar.policy.refusal import refusal_text
+from keyless_sidecar.sanitize import Patterns
 from keyless_sidecar.workspace import WorkspaceRoot
 
 __all__ = ["Ending", "refused_here"]
@@ -58,13 +59,10 @@ class Ending:
             owner: of new files there.
         """
         if self._failure is None:
-            answer, found = await asyncio.to_thread(sanitized, recorder.patterns, self._made.answer)
-            try:
-                self.data = await asyncio.to_thread(encode, answer) if answer else b""
-                self._saved = await asyncio.to_thread(put, self._made.downloads, workspace, owner)
-            except TooMuch as error:
-                self._failure = ("OutputLimitExceeded", str(error))
-            self._redactions = merge(dict(found), self._saved.redactions)
+            if self._made.large or self._made.downloads:
+                await asyncio.to_thread(self._clean, recorder.patterns, workspace, owner)
+            else:
+                self._clean(recorder.patterns, workspace, owner)
         self._notes = [recorder.clean(note) for note in (*self._made.notes, *self._saved.notes)]
         if self._failure is not None:
             self._failure = (self._failure[0], recorder.clean(self._failure[1])[:MAX_MESSAGE])
@@ -75,6 +73,15 @@ class Ending:
                 status=self._error.status,
                 request_id=recorder.clean(self._error.request_id),
             )
+
+    def _clean(self, patterns: Patterns, workspace: WorkspaceRoot, owner: Owner) -> None:
+        answer, found = sanitized(patterns, self._made.answer)
+        try:
+            self.data = encode(answer) if answer else b""
+            self._saved = put(self._made.downloads, workspace, owner)
+        except TooMuch as error:
+            self._failure = ("OutputLimitExceeded", str(error))
+        self._redactions = merge(dict(found), self._saved.redactions)
 
     async def record(self, recorder: CallRecorder) -> None:
         """Write the result down; without that there is no answer."""

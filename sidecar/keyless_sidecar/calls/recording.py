@@ -1,4 +1,4 @@
-"""What the audit keeps of a call, each record on disk before the kernel hears of it (T8)."""
+"""What the audit keeps of a call, all of it on disk before the kernel hears of it (T8)."""
 
 from __future__ import annotations
 
@@ -25,10 +25,13 @@ class CallRecorder(RequestRecords):
     def __init__(self, audit: AuditLog, patterns: Patterns) -> None:
         super().__init__("call", audit, patterns)
 
-    async def request(self, call: Call) -> None:
-        """What was asked.  Parameters by name only: their values may be anything."""
+    def request(self, call: Call) -> None:
+        """What was asked, on disk together with the decision on it.
+
+        Parameters by name only: their values may be anything.
+        """
         names = call.credentials
-        self.record_id = await self._append(
+        self.record_id = self._write(
             "request",
             {
                 "id": call.id,
@@ -50,9 +53,12 @@ class CallRecorder(RequestRecords):
         )
 
     async def allowed(self, plan: CallPlan) -> None:
-        """That it may be made, by which rule; with the parameters that rules see."""
+        """That it may be made, by which rule; with the parameters that rules see.
+
+        On disk, with the request.
+        """
         parameters = plan.acts[0].attributes.get("parameters", {}) if plan.acts else {}
-        await self._append(
+        self._write(
             "decision",
             {
                 "request": self.record_id,
@@ -70,6 +76,7 @@ class CallRecorder(RequestRecords):
                 "timeout": plan.timeout,
             },
         )
+        await self._audit.on_disk()
 
     async def result(
         self,
@@ -84,9 +91,9 @@ class CallRecorder(RequestRecords):
         files: Sequence[WrittenFile] = (),
         notes: Sequence[str] = (),
     ) -> None:
-        """How it ended."""
+        """How it ended; on disk."""
         self._concluded = True
-        await self._append(
+        self._write(
             "result",
             {
                 "request": self.record_id,
@@ -103,3 +110,4 @@ class CallRecorder(RequestRecords):
             },
             closing=True,
         )
+        await self._audit.on_disk()

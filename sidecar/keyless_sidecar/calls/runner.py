@@ -30,6 +30,7 @@ from keyless_sidecar.calls.outlet import Outlet
 from keyless_sidecar.calls.planning import CallPlan, CallPlanner, facts_of
 from keyless_sidecar.calls.progress import Meter, tell
 from keyless_sidecar.calls.recording import CallRecorder
+from keyless_sidecar.egress.aws.endpoints import read_models
 from keyless_sidecar.egress.pool import Pool
 from keyless_sidecar.execution.guarding import NO_VAULT, guarded
 from keyless_sidecar.execution.news import News
@@ -112,7 +113,7 @@ class CallRunner:
 
         async def answer() -> Reply:
             recorder = CallRecorder(self._audit, await self._keeper.patterns())
-            await recorder.request(request)
+            recorder.request(request)
             return await recorder.denied(request.id, Refused("InvalidRequest", message, rule))
 
         return await guarded(request.id, answer())
@@ -131,7 +132,7 @@ class CallRunner:
     async def _answer(self, flow: CallFlow, send: Send) -> Reply:
         request = flow.request
         recorder = CallRecorder(self._audit, await self._keeper.patterns())
-        await recorder.request(request)
+        recorder.request(request)
         try:
             infos = await self._keeper.infos()
             try:
@@ -147,6 +148,9 @@ class CallRunner:
                 plan.close()
         except asyncio.CancelledError:
             recorder.stopped()
+            raise
+        except Exception:  # whoever hears of it hears of what is on disk
+            await recorder.on_disk()
             raise
 
     async def _call(
@@ -182,7 +186,10 @@ class CallRunner:
         entry = await self._keeper.entry(plan.credential.name)
         region = plan.region or entry.fields.get("region", "")
         keys = self._book.for_entry(entry.info)
-        calling, polling = await asyncio.to_thread(self._outlets, plan, flow, record)
+        calling = await self._outlet(plan, flow, record, waits=plan.only_waits)
+        polling = calling
+        if plan.waiting is not None and not plan.only_waits:
+            polling = await self._outlet(plan, flow, record, waits=True)
         bridge = Bridge(asyncio.get_running_loop(), calling.exchange)
         meter = Meter(flow.request.id)
         for upload in plan.uploads:
@@ -207,10 +214,9 @@ class CallRunner:
             refused_here(made, refusal)
         return made
 
-    def _outlets(self, plan: CallPlan, flow: CallFlow, record: str) -> tuple[Outlet, Outlet]:
-        """What the call's requests go through, and those of the waiting after it."""
+    async def _outlet(self, plan: CallPlan, flow: CallFlow, record: str, *, waits: bool) -> Outlet:
+        """What the call's requests go through, or those of the waiting after it."""
         cell = flow.request.cell
-        facts = facts_of(cell)
         scope = Scope(
             self._approvals,
             tool=SDK,
@@ -218,20 +224,18 @@ class CallRunner:
             cell={"cell_hash": cell.cell_hash, "execution_count": cell.execution_count},
             cancelled=flow.cancelled,
         )
-        made = []
-        for more in ({}, {"waits": True}):
-            client, forwarder = self._ways.direct(
-                SDK,
-                AWS_HOSTS,
-                [plan.credential],
-                record=record,
-                facts={**facts, **more},
-                pool=self._pool,
-                scope=scope,
-            )
-            made.append(Outlet(client, forwarder, [plan.credential.name]))
-        call, waiting = made
-        return (waiting, waiting) if plan.only_waits else (call, waiting)
+        facts = facts_of(cell)
+        client, forwarder = self._ways.direct(
+            SDK,
+            AWS_HOSTS,
+            [plan.credential],
+            record=record,
+            facts={**facts, "waits": True} if waits else facts,
+            pool=self._pool,
+            scope=scope,
+        )
+        await read_models()
+        return Outlet(client, forwarder, [plan.credential.name])
 
     async def _in_thread(self, flow: CallFlow, plan: CallPlan, means: Means, send: Send) -> Made:
         """Make the call; at its time limit or a cancel it is given up."""

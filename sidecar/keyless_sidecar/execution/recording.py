@@ -31,10 +31,10 @@ class Recorder(RequestRecords):
     def __init__(self, audit: AuditLog, patterns: Patterns) -> None:
         super().__init__("exec", audit, patterns)
 
-    async def request(self, request: Exec, origin: str = "cell") -> None:
-        """What was asked, and where it came from."""
+    def request(self, request: Exec, origin: str = "cell") -> None:
+        """What was asked, and where it came from; on disk together with the decision on it."""
         names, terminal = request.credentials, request.terminal
-        self.record_id = await self._append(
+        self.record_id = self._write(
             "request",
             {
                 "id": request.id,
@@ -56,8 +56,8 @@ class Recorder(RequestRecords):
         )
 
     async def allowed(self, plan: Plan) -> None:
-        """That it may run, by which rule."""
-        await self._append(
+        """That it may run, by which rule; on disk, with the request."""
+        self._write(
             "decision",
             {
                 "request": self.record_id,
@@ -72,11 +72,12 @@ class Recorder(RequestRecords):
                 "timeout": plan.timeout,
             },
         )
+        await self._audit.on_disk()
 
     async def result(
         self, request: Exec, outcome: Outcome, patterns: Patterns
     ) -> Finished | Failed:
-        """How it ended, and the answer that says so.
+        """How it ended, on disk, and the answer that says so.
 
         Args:
             request: as it came.
@@ -89,7 +90,7 @@ class Recorder(RequestRecords):
         files = _listed(outcome.files)
         kind, message = outcome.failure or ("Finished", "")
         message = self.clean(message)[:MAX_MESSAGE]
-        await self._append(
+        self._write(
             "result",
             {
                 "request": self.record_id,
@@ -113,6 +114,7 @@ class Recorder(RequestRecords):
             },
             closing=True,
         )
+        await self._audit.on_disk()
         if outcome.failure is not None:
             return Failed(
                 id=request.id,

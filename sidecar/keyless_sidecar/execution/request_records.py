@@ -6,12 +6,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any, Protocol
 
 from keyless.protocol.messages import Failed, FailureKind
 from keyless_sidecar.audit import AuditLog
-from keyless_sidecar.sanitize import Patterns, sanitize_text
+from keyless_sidecar.cleaning import clean
+from keyless_sidecar.sanitize import Patterns
 
 __all__ = ["MAX_MESSAGE", "Denial", "RequestRecords"]
 
@@ -30,7 +30,10 @@ class Denial(Protocol):
 
 
 class RequestRecords:
-    """The records of one request; each is on disk when its method returns.
+    """The records of one request.  Each is in the file at once; what must be on disk, is awaited.
+
+    A request's first record waits for the disk together with the decision on it: until then nothing
+    is done, and nobody is told anything.
 
     Args:
         kind: what they are called by: ``exec``, ``call``.
@@ -49,7 +52,7 @@ class RequestRecords:
         self.record_id = ""
 
     async def denied(self, number: int, denial: Denial) -> Failed:
-        """That it may not be, and the answer that says so.
+        """That it may not be, and the answer that says so; on disk, with the request.
 
         Args:
             number: the request's id.
@@ -57,7 +60,7 @@ class RequestRecords:
         """
         self._concluded = True
         message = self.clean(denial.message)[:MAX_MESSAGE]
-        await self._append(
+        self._write(
             "decision",
             {
                 "request": self.record_id,
@@ -67,6 +70,7 @@ class RequestRecords:
                 "message": message,
             },
         )
+        await self._audit.on_disk()
         return Failed(id=number, kind=denial.kind, message=message, record_id=self.record_id)
 
     def stopped(self) -> None:
@@ -80,9 +84,11 @@ class RequestRecords:
 
     def clean(self, text: str) -> str:
         """A text without secrets."""
-        return sanitize_text(self.patterns, text)[0]
+        return clean(self.patterns, text)
 
-    async def _append(self, stage: str, fields: dict[str, Any], *, closing: bool = False) -> str:
-        return await asyncio.to_thread(
-            self._audit.append, f"{self._kind}.{stage}", fields, from_reserve=closing
-        )
+    async def on_disk(self) -> None:
+        """Return when all that was written so far is on disk."""
+        await self._audit.on_disk()
+
+    def _write(self, stage: str, fields: dict[str, Any], *, closing: bool = False) -> str:
+        return self._audit.write(f"{self._kind}.{stage}", fields, from_reserve=closing)

@@ -23,6 +23,7 @@ from keyless.protocol.messages import (
 )
 from keyless_sidecar.approvals import Approvals, Scope
 from keyless_sidecar.audit import AuditLog, AuditUnavailable
+from keyless_sidecar.egress.aws.endpoints import read_models
 from keyless_sidecar.execution.command import Commands
 from keyless_sidecar.execution.consent import approved, scope_of
 from keyless_sidecar.execution.delivery import CERTIFICATES, Delivered, deliver
@@ -111,7 +112,7 @@ class Runner:
 
         async def answer() -> Reply:
             recorder = Recorder(self._audit, await self._keeper.patterns())
-            await recorder.request(request)
+            recorder.request(request)
             return await recorder.denied(request.id, Ended(kind, message, rule))
 
         return await guarded(request.id, answer())
@@ -119,11 +120,14 @@ class Runner:
     async def _answer(self, flow: Flow, send: Send) -> Reply:
         request = flow.request
         recorder = Recorder(self._audit, await self._keeper.patterns())
-        await recorder.request(request, flow.origin)
+        recorder.request(request, flow.origin)
         try:
             return await self._recorded(flow, send, recorder)
         except asyncio.CancelledError:
             recorder.stopped()
+            raise
+        except Exception:  # whoever hears of it hears of what is on disk
+            await recorder.on_disk()
             raise
 
     async def _recorded(self, flow: Flow, send: Send, recorder: Recorder) -> Reply:
@@ -193,12 +197,12 @@ class Runner:
                 cell=request.cell,
                 record=record_id,
             )
+            # Sessions are known by now, too.
             patterns = await self._keeper.patterns()
             delivered = deliver(plan.tool, entries, self._book)
-            # In a thread: the first one reads the service models.
-            way_out, upstream, home = await asyncio.to_thread(
-                self._way_out, plan.tool, delivered, request, record_id, scope
-            )
+            if any(info.kind == "aws" for info in delivered.proxied):
+                await read_models(plan.tool.model_path)
+            way_out, upstream, home = self._way_out(plan.tool, delivered, request, record_id, scope)
             order = Order(
                 tool=plan.tool,
                 argv=plan.checked.argv,

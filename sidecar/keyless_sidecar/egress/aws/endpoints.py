@@ -6,8 +6,10 @@ and region that its credential scope names.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import re
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -18,7 +20,7 @@ from keyless_sidecar.egress.aws.refusal import AwsRefusal
 from keyless_sidecar.egress.aws.s3_hosts import S3Host, read_s3_host
 from keyless_sidecar.egress.aws.signature import Claim
 
-__all__ = ["Endpoint", "Endpoints", "Way", "endpoints"]
+__all__ = ["Endpoint", "Endpoints", "Way", "endpoints", "read_models"]
 
 _HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])")
 #: Hosts under AWS's domains that run other people's code or serve other people's content.
@@ -246,10 +248,22 @@ class Endpoints:
         )
 
 
-@functools.cache
 def endpoints(data_path: str = "") -> Endpoints:
     """The endpoints of the models in a folder, read once (about half a second)."""
-    return Endpoints(catalog(data_path))
+    with _reading:  # those who come meanwhile don't read them a second time
+        if data_path not in _read:
+            _read[data_path] = Endpoints(catalog(data_path))
+        return _read[data_path]
+
+
+async def read_models(data_path: str = "") -> None:
+    """See to it that :func:`endpoints` answers at once, without holding up the event loop."""
+    if data_path not in _read:
+        await asyncio.to_thread(endpoints, data_path)
+
+
+_reading = threading.Lock()
+_read: dict[str, Endpoints] = {}
 
 
 @functools.lru_cache(maxsize=512)
