@@ -35,7 +35,7 @@ from keyless.protocol.messages import (
     Welcome,
 )
 from keyless_sidecar.dispatch import TABLE, Gatekeeper, Violation
-from keyless_sidecar.flow import CallFlow, Flow, FlowError, Underway
+from keyless_sidecar.flow import CallFlow, Flow, FlowError, SendMany, Underway
 
 _READ = 64 * 1024
 #: Bytes of replies that may wait in this process for the kernel side to read.
@@ -59,7 +59,7 @@ class Service(Protocol):
 class Calls(Protocol):
     """What makes calls: :class:`keyless_sidecar.calls.runner.CallRunner`."""
 
-    async def serve(self, flow: CallFlow, send: Send) -> None:
+    async def serve(self, flow: CallFlow, send: SendMany) -> None:
         """Answer one call."""
 
     async def refuse(self, request: Call, kind: FailureKind, message: str, rule: str) -> Reply:
@@ -151,8 +151,8 @@ class Channel:
         if self._writer is not None:
             self._writer.transport.abort()
 
-    async def send(self, reply: Reply) -> None:
-        """Pass a reply on; waits while too much is waiting already.
+    async def send(self, *replies: Reply) -> None:
+        """Pass replies on, in one go; waits while too much is waiting already.
 
         Raises:
             ConnectionError: the kernel side is gone.
@@ -164,7 +164,7 @@ class Channel:
             await self._writer.drain()
             if self._writer.transport.is_closing():
                 raise ConnectionResetError("the kernel side is gone")
-            self._writer.write(encode(reply))
+            self._writer.write(b"".join(map(encode, replies)))
 
     # ------------------------------------------------------------------ handlers
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
+from typing import Protocol
 
-from keyless.protocol.calls import Call
-from keyless.protocol.messages import OUTPUT_WINDOW, Exec, Terminal
+from keyless.protocol.calls import Call, Piece
+from keyless.protocol.messages import OUTPUT_WINDOW, Exec, Reply, Terminal
 from keyless_sidecar.vault import EntryInfo
 
 _MOST_CREDIT = 2**31
@@ -127,6 +128,12 @@ class Keyboard:
         del self._waiting[:size]
 
 
+class SendMany(Protocol):
+    """Passes replies on, in one go; waits while the kernel side takes none."""
+
+    def __call__(self, *replies: Reply) -> Awaitable[None]: ...
+
+
 class Underway:
     """Any request under way, as the channel knows it."""
 
@@ -203,3 +210,5 @@ class CallFlow(Underway):
     def __init__(self, request: Call) -> None:
         super().__init__()
         self.request = request
+        #: The end of its answer, which goes out together with the reply.
+        self.last: list[Piece] = []

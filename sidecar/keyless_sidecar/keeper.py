@@ -78,6 +78,11 @@ class Keeper:
             return self._last.patterns
         return (await self._look()).patterns
 
+    async def kept(self, name: str) -> Entry | None:
+        """The same as :meth:`entry` where nobody has to be asked for it, else None."""
+        (entry,) = await self._ready([name])
+        return entry
+
     async def entry(self, name: str) -> Entry:
         """One entry with its values as they are now: rotated and removed ones take effect here.
 

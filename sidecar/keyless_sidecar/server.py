@@ -32,6 +32,7 @@ from keyless_kernel.confine.settings import SidecarSettings
 from keyless_sidecar.approvals import Approvals, Scope
 from keyless_sidecar.audit import AuditLog, AuditUnavailable
 from keyless_sidecar.calls.content import Owner
+from keyless_sidecar.calls.making import Maker
 from keyless_sidecar.calls.planning import CallPlanner
 from keyless_sidecar.calls.runner import CallRunner
 from keyless_sidecar.channel import Channel
@@ -329,17 +330,20 @@ async def _serve(parts: Parts, options: argparse.Namespace) -> int:
     owner = Owner(parts.confiner.uid, parts.confiner.gid)
     calls = CallRunner(
         planner=CallPlanner(parts.workspace, parts.policy, owner, lambda: approvals.attended),
-        approvals=approvals,
-        news=news,
         keeper=keeper,
         audit=parts.audit,
-        ways=ways,
-        book=book,
+        maker=Maker(
+            keeper=keeper,
+            ways=ways,
+            book=book,
+            approvals=approvals,
+            scratch=parts.scratch,
+            most=config.tools.max_written,
+            threads=config.tools.max_requests,
+        ),
         workspace=parts.workspace,
         owner=owner,
-        scratch=parts.scratch,
-        most=config.tools.max_written,
-        threads=config.tools.max_requests,
+        news=news,
     )
     reporter = StatusReporter(
         kernel_id=parts.kernel_id,

@@ -185,37 +185,38 @@ class Ways:
 
         return way_out
 
-    def direct(
+    def forwarder(self, hosts: Sequence[str], pool: Pool) -> Forwarder:
+        """What sends requests that the sidecar itself makes, once a handler has let them through.
+
+        Args:
+            hosts: ``host:port`` patterns that may be reached.
+            pool: idle connections, which the caller closes.
+        """
+        allowed = Allowed(tuple(split_pattern(host) for host in hosts))
+        return Forwarder(allowed, self._upstreams, trust=self._trust, pool=pool)
+
+    def client(
         self,
         tool: str,
-        hosts: Sequence[str],
         entries: Sequence[EntryInfo],
         *,
         record: str,
         facts: Mapping[str, Any],
-        pool: Pool,
         scope: Scope | None = None,
-    ) -> tuple[Client, Forwarder]:
-        """The way out of requests that the sidecar itself makes, in the name of a tool.
+    ) -> Client:
+        """For whom a handler of such requests works: the sidecar, in the name of a tool.
+
+        Records of answers are in the audit's file, and on disk with the next one that is awaited:
+        nobody but the sidecar hears of an answer before the record of what came of it.
 
         Args:
             tool: its name.
-            hosts: ``host:port`` patterns that may be reached.
             entries: what it has placeholders for.
             record: id of the request's first audit record.
             facts: of the act, for the policy.
-            pool: idle connections, which the caller closes.
             scope: asks a person where the policy wants one.
-
-        Returns:
-            for whom a handler works, and what sends the requests that it lets through.  Records of
-            answers are in the audit's file, and on disk with the next one that is awaited: nobody
-            but the sidecar hears of an answer before the record of what came of it.
         """
-        allowed = Allowed(tuple(split_pattern(host) for host in hosts))
-        forwarder = Forwarder(allowed, self._upstreams, trust=self._trust, pool=pool)
-        client = self._client(tool, entries, record, (), facts, scope, answers_later=True)
-        return client, forwarder
+        return self._client(tool, entries, record, (), facts, scope, answers_later=True)
 
     def _database(
         self,

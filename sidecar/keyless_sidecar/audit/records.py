@@ -35,12 +35,18 @@ class BadLine(Exception):
 def encode(record: Mapping[str, Any]) -> tuple[bytes, str]:
     """The line for a record without its ``hash``, and that hash.
 
+    Args:
+        record: all else that a record has.
+
     Raises:
         ValueError: it can't be written as JSON, or is longer than :data:`MAX_LINE`.
         TypeError: likewise.
     """
-    digest = hashlib.sha256(_canonical(record)).hexdigest()
-    line = _canonical({**record, "hash": digest}) + b"\n"
+    # Keys are sorted, so the hash stands right behind the fields, which are the first.
+    fields = b'{"fields":' + _canonical(record["fields"])
+    rest = b"," + _canonical({name: record[name] for name in record if name != "fields"})[1:]
+    digest = hashlib.sha256(fields + rest).hexdigest()
+    line = b'%b,"hash":"%b"%b\n' % (fields, digest.encode(), rest)
     if len(line) > MAX_LINE:
         raise ValueError(f"an audit record may have {MAX_LINE} bytes, this one has {len(line)}")
     return line, digest
@@ -70,7 +76,9 @@ def parse(line: bytes) -> dict[str, Any]:
 
 def shorten(value: Any) -> Any:
     """Bring a field down to a size that a request can't blow up, with the digest of what is cut."""
-    if isinstance(value, str) and len(value) > MAX_TEXT:
+    if isinstance(value, str):
+        if len(value) <= MAX_TEXT:
+            return value
         cut = value[MAX_TEXT:]
         return f"{value[:MAX_TEXT]}…[{len(cut)} more, sha256 {_digest(value)}]"
     if isinstance(value, list | tuple):
@@ -88,7 +96,10 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(_canonical(value)).hexdigest()
 
 
+_encoder = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+)
+
+
 def _canonical(value: Any) -> bytes:
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
-    ).encode("ascii")
+    return _encoder.encode(value).encode("ascii")

@@ -35,6 +35,8 @@ __all__ = ["DEFAULT_TIMEOUT", "CallPlan", "CallPlanner", "Waiting", "facts_of"]
 
 #: Seconds, where a call names none.
 DEFAULT_TIMEOUT = 300.0
+#: Characters of parameters that are looked at in no time, and names that are remembered.
+_LITTLE, _MOST_KNOWN = 4096, 1024
 #: What bindings and policy know calls by; there is no such program.
 TOOL = Tool(SDK, "", delivery="proxy", description="calls that the sidecar makes itself")
 _REGION = re.compile(r"[a-z]{2,}(-[a-z0-9]+){0,5}")
@@ -109,7 +111,7 @@ class CallPlan:
 
 
 class CallPlanner:
-    """Decides on calls.  May be called in any thread; it reads models and files, and blocks.
+    """Decides on calls.  May be called in any thread; it blocks where it isn't :meth:`is_quick`.
 
     Args:
         workspace: for what parameters name.
@@ -130,6 +132,18 @@ class CallPlanner:
         self._workspace = workspace
         self._owner = owner
         self._policy = policy
+        # Operations whose models are read.
+        self._known: set[tuple[str, str]] = set()
+
+    def is_quick(self, request: Call) -> bool:
+        """Whether :meth:`plan` neither reads anything nor has much to look at."""
+        values = request.parameters.values()
+        return (
+            (request.service, request.operation) in self._known
+            and not (request.save or request.wait or request.paginate)
+            and all(isinstance(value, str | int | float | None) for value in values)
+            and sum(len(value) for value in values if isinstance(value, str)) <= _LITTLE
+        )
 
     def plan(self, request: Call, infos: Sequence[EntryInfo]) -> CallPlan:
         """Decide.
@@ -165,6 +179,8 @@ class CallPlanner:
         except BaseException:
             plan.close()
             raise
+        if len(self._known) < _MOST_KNOWN:
+            self._known.add((request.service, request.operation))
         return plan
 
     def _fill(self, plan: CallPlan, request: Call) -> None:

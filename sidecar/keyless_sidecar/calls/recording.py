@@ -52,10 +52,10 @@ class CallRecorder(RequestRecords):
             },
         )
 
-    async def allowed(self, plan: CallPlan) -> None:
+    def allowed(self, plan: CallPlan) -> None:
         """That it may be made, by which rule; with the parameters that rules see.
 
-        On disk, with the request.
+        :meth:`on_disk` brings it to disk, with the request.
         """
         parameters = plan.acts[0].attributes.get("parameters", {}) if plan.acts else {}
         self._write(
@@ -76,7 +76,6 @@ class CallRecorder(RequestRecords):
                 "timeout": plan.timeout,
             },
         )
-        await self._audit.on_disk()
 
     async def result(
         self,

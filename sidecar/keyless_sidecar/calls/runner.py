@@ -7,47 +7,31 @@ happens, exactly one ``CallFinished`` or ``Failed`` goes out, and its record is 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
 
-from keyless.protocol.calls import SDK, Call, CallFinished, Describe, Description, Piece
+from keyless.protocol.calls import Call, CallFinished, Describe, Description, Piece
 from keyless.protocol.messages import FailureKind, Reply, Started
-from keyless_sidecar.approvals import Approvals, Scope
 from keyless_sidecar.audit import AuditLog
 from keyless_sidecar.calls.answers import pieces
-from keyless_sidecar.calls.bridge import Abandoned, Bridge
-from keyless_sidecar.calls.calling import Made, Means, make
-from keyless_sidecar.calls.clients import Clients
+from keyless_sidecar.calls.calling import Made
 from keyless_sidecar.calls.content import Owner
 from keyless_sidecar.calls.describing import describe
-from keyless_sidecar.calls.ending import Ending, refused_here
-from keyless_sidecar.calls.outlet import Outlet
-from keyless_sidecar.calls.planning import CallPlan, CallPlanner, facts_of
-from keyless_sidecar.calls.progress import Meter, tell
+from keyless_sidecar.calls.ending import Ending
+from keyless_sidecar.calls.making import Maker
+from keyless_sidecar.calls.planning import CallPlan, CallPlanner
 from keyless_sidecar.calls.recording import CallRecorder
-from keyless_sidecar.egress.aws.endpoints import read_models
-from keyless_sidecar.egress.pool import Pool
 from keyless_sidecar.execution.guarding import NO_VAULT, guarded
 from keyless_sidecar.execution.news import News
-from keyless_sidecar.flow import CallFlow
+from keyless_sidecar.flow import CallFlow, SendMany
 from keyless_sidecar.keeper import Keeper
-from keyless_sidecar.placeholders import PlaceholderBook
 from keyless_sidecar.tools import Refused
 from keyless_sidecar.vault import VaultError
-from keyless_sidecar.ways import AWS_HOSTS, Ways
 from keyless_sidecar.workspace import WorkspaceRoot
 
 __all__ = ["CallRunner"]
 
-#: Seconds that a call's thread gets to end after the call was ended.
-_LAST = 2.0
 
-Send = Callable[[Reply], Awaitable[None]]
 _log = logging.getLogger(__name__)
 
 
@@ -58,14 +42,9 @@ class CallRunner:
         planner: decides.
         keeper: vault and patterns.
         audit: where records go.
-        ways: makes what requests go through.
-        book: of placeholders.
+        maker: makes what is allowed; closed with this.
         workspace: for content that is saved.
         owner: of new files there.
-        scratch: private folder.
-        most: bytes that one call may leave in the workspace.
-        threads: calls that are made at once.
-        approvals: asks a person where the policy wants one.
         news: tells who listens what runs.
     """
 
@@ -75,38 +54,27 @@ class CallRunner:
         planner: CallPlanner,
         keeper: Keeper,
         audit: AuditLog,
-        ways: Ways,
-        book: PlaceholderBook,
+        maker: Maker,
         workspace: WorkspaceRoot,
         owner: Owner,
-        scratch: Path,
-        most: int,
-        threads: int,
-        approvals: Approvals,
         news: News,
     ) -> None:
-        self._approvals = approvals
         self._news = news
         self._planner = planner
         self._keeper = keeper
         self._audit = audit
-        self._ways = ways
-        self._book = book
         self._workspace = workspace
         self._owner = owner
-        self._scratch = scratch
-        self._most = most
-        self._threads = ThreadPoolExecutor(threads, "keyless-call")
-        self._clients = Clients()
-        self._pool = Pool()
+        self._maker = maker
 
-    async def serve(self, flow: CallFlow, send: Send) -> None:
+    async def serve(self, flow: CallFlow, send: SendMany) -> None:
         """Answer one call.
 
         Raises:
             ConnectionError: the kernel side is gone.
         """
-        await send(await guarded(flow.request.id, self._answer(flow, send)))
+        reply = await guarded(flow.request.id, self._answer(flow, send))
+        await send(*flow.last, reply)
 
     async def refuse(self, request: Call, kind: FailureKind, message: str, rule: str) -> Reply:
         """Record and answer a call that isn't even looked at (too many under way, say)."""
@@ -124,24 +92,27 @@ class CallRunner:
 
     def close(self) -> None:
         """End idle connections, and let the threads end."""
-        self._pool.close()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._maker.close()
 
     # ------------------------------------------------------------------ inside
 
-    async def _answer(self, flow: CallFlow, send: Send) -> Reply:
+    async def _answer(self, flow: CallFlow, send: SendMany) -> Reply:
         request = flow.request
         recorder = CallRecorder(self._audit, await self._keeper.patterns())
         recorder.request(request)
         try:
             infos = await self._keeper.infos()
             try:
-                plan = await asyncio.to_thread(self._planner.plan, request, infos)
+                if self._planner.is_quick(request):
+                    plan = self._planner.plan(request, infos)
+                else:
+                    plan = await asyncio.to_thread(self._planner.plan, request, infos)
             except Refused as refused:
                 return await recorder.denied(request.id, refused)
             try:
-                await recorder.allowed(plan)
+                recorder.allowed(plan)
                 if request.dry_run:
+                    await recorder.on_disk()
                     return _dry_run(request, plan, recorder)
                 return await self._call(flow, plan, recorder, send)
             finally:
@@ -154,18 +125,18 @@ class CallRunner:
             raise
 
     async def _call(
-        self, flow: CallFlow, plan: CallPlan, recorder: CallRecorder, send: Send
+        self, flow: CallFlow, plan: CallPlan, recorder: CallRecorder, send: SendMany
     ) -> Reply:
-        await send(Started(id=flow.request.id, record_id=recorder.record_id))
         begun = time.monotonic()
-        words = (plan.service, plan.operation.name)
-        self._news.called(flow, recorder.record_id, words, plan.credential.name)
+        on_disk = asyncio.ensure_future(self._begin(flow, plan, recorder, send))
         try:
-            made = await self._made(flow, plan, recorder.record_id, send)
+            made = await self._maker.make(flow, plan, recorder.record_id, send, on_disk)
         except VaultError as error:
             _log.error("vault: %s", error)
             made = Made(failure=("SidecarUnavailable", NO_VAULT))
         finally:
+            on_disk.cancel()
+            await asyncio.gather(on_disk, return_exceptions=True)
             self._news.ended(recorder.record_id)
         try:
             # Up to date: what the answer was found to hold is known by now.
@@ -175,101 +146,25 @@ class CallRunner:
             await ending.record(recorder)
         finally:
             made.close()
-        for piece in pieces(ending.data):
-            await flow.credit.take(len(piece))
-            await send(Piece(id=flow.request.id, data=piece))
+        parts = [Piece(id=flow.request.id, data=piece) for piece in pieces(ending.data)]
+        for piece in parts[:-1]:
+            await flow.credit.take(len(piece.data))
+            await send(piece)
+        for piece in parts[-1:]:
+            await flow.credit.take(len(piece.data))
         reply = ending.reply(recorder.record_id)
         self._news.finished(recorder.record_id, reply)
+        flow.last = parts[-1:]
         return reply
 
-    async def _made(self, flow: CallFlow, plan: CallPlan, record: str, send: Send) -> Made:
-        entry = await self._keeper.entry(plan.credential.name)
-        region = plan.region or entry.fields.get("region", "")
-        keys = self._book.for_entry(entry.info)
-        calling = await self._outlet(plan, flow, record, waits=plan.only_waits)
-        polling = calling
-        if plan.waiting is not None and not plan.only_waits:
-            polling = await self._outlet(plan, flow, record, waits=True)
-        bridge = Bridge(asyncio.get_running_loop(), calling.exchange)
-        meter = Meter(flow.request.id)
-        for upload in plan.uploads:
-            upload.moved = _counting(meter, upload.name, upload.size)
-
-        def waits() -> None:
-            bridge.exchange = polling.exchange
-
-        means = Means(
-            client=lambda: self._clients.get(plan.service, region, keys),
-            bridge=bridge,
-            waits=waits,
-            meter=meter,
-            scratch=self._scratch,
-            most=self._most,
-            # Asked for after the entry: they know its values.
-            patterns=await self._keeper.patterns(),
-        )
-        made = await self._in_thread(flow, plan, means, send)
-        refusal = polling.refusal or calling.refusal
-        if refusal is not None and made.error is not None:
-            refused_here(made, refusal)
-        return made
-
-    async def _outlet(self, plan: CallPlan, flow: CallFlow, record: str, *, waits: bool) -> Outlet:
-        """What the call's requests go through, or those of the waiting after it."""
-        cell = flow.request.cell
-        scope = Scope(
-            self._approvals,
-            tool=SDK,
-            record=record,
-            cell={"cell_hash": cell.cell_hash, "execution_count": cell.execution_count},
-            cancelled=flow.cancelled,
-        )
-        facts = facts_of(cell)
-        client, forwarder = self._ways.direct(
-            SDK,
-            AWS_HOSTS,
-            [plan.credential],
-            record=record,
-            facts={**facts, "waits": True} if waits else facts,
-            pool=self._pool,
-            scope=scope,
-        )
-        await read_models()
-        return Outlet(client, forwarder, [plan.credential.name])
-
-    async def _in_thread(self, flow: CallFlow, plan: CallPlan, means: Means, send: Send) -> Made:
-        """Make the call; at its time limit or a cancel it is given up."""
-        loop = asyncio.get_running_loop()
-        work = loop.run_in_executor(self._threads, make, plan, means)
-        cancel: asyncio.Future[Any] = asyncio.ensure_future(flow.cancelled.wait())
-        ends: set[asyncio.Future[Any]] = {work, cancel}
-        telling = asyncio.ensure_future(tell(means.meter, send))
-        try:
-            await asyncio.wait(ends, timeout=plan.timeout, return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
-                means.bridge.close()
-                # What ended in this very moment has ended all the same.
-                await asyncio.wait({work}, timeout=_LAST)
-            if work.done():
-                with contextlib.suppress(Abandoned):
-                    return work.result()
-        finally:
-            means.bridge.close()
-            if not work.done():
-                work.add_done_callback(_forget)
-            cancel.cancel()
-            telling.cancel()
-            await asyncio.gather(cancel, telling, return_exceptions=True)
-        if flow.cancelled.is_set():
-            why = "A person stopped the call." if flow.stopped else "The call was cancelled."
-            return Made(failure=("CommandCancelled", why))
-        return Made(
-            failure=(
-                "CommandTimeout",
-                f"The call took longer than {plan.timeout:g} s; it may have "
-                "been made all the same.",
-            )
-        )
+    async def _begin(
+        self, flow: CallFlow, plan: CallPlan, recorder: CallRecorder, send: SendMany
+    ) -> None:
+        """Say that the call was allowed, once that is on disk."""
+        await recorder.on_disk()
+        words = (plan.service, plan.operation.name)
+        self._news.called(flow, recorder.record_id, words, plan.credential.name)
+        await send(Started(id=flow.request.id, record_id=recorder.record_id))
 
 
 def _dry_run(request: Call, plan: CallPlan, recorder: CallRecorder) -> Reply:
@@ -284,13 +179,3 @@ def _dry_run(request: Call, plan: CallPlan, recorder: CallRecorder) -> Reply:
             f"It would be called with {plan.credential.name} for at most {plan.timeout:g} s.",
         ],
     )
-
-
-def _counting(meter: Meter, name: str, size: int) -> Callable[[int], None]:
-    return lambda done: meter.moved(name, done, size)
-
-
-def _forget(work: asyncio.Future[Made]) -> None:
-    """Nobody waits for what a given-up call still comes to."""
-    if not work.cancelled() and work.exception() is None:
-        work.result().close()

@@ -12,9 +12,11 @@ from collections.abc import Awaitable, Callable
 from typing import Self
 
 from keyless_sidecar.egress import bodies, http1
-from keyless_sidecar.egress.messages import BadMessage, Request, Response, UpstreamFailed
+from keyless_sidecar.egress.messages import BadMessage, Request, Response, UpstreamFailed, Whole
 from keyless_sidecar.egress.streams import Link, TooLong
 
+#: Largest body that goes out with the head: less than what a connection takes without waiting.
+_SMALL = 32 * 1024
 #: Interim answers (100, 103, …) before the final one.
 _MOST_INTERIM = 16
 #: May be sent a second time when the first may have been received.
@@ -76,6 +78,7 @@ class Exchange:
         self._upload: asyncio.Task[None] | None = None
         self._answer: asyncio.Task[http1.Status] | None = None
         self._pulled = False
+        self._whole = False  # sent with the head
         self._seen = False  # a byte of the answer
         self._body: bodies.Body | None = None
         self._keep = False
@@ -117,12 +120,13 @@ class Exchange:
     # The request.
 
     async def _final(self, head: bytes) -> http1.Status:
+        body = self._at_hand()
         try:
             async with asyncio.timeout(self._limits.idle):
-                await self._link.write(head)
+                await self._link.write(head + body)
         except (ConnectionError, TimeoutError) as error:
             raise self._lost() from error
-        if self._request.length == 0:
+        if self._request.length == 0 or body:
             return await self._in_time(self._read_final())
         self._answer = asyncio.create_task(self._read_final())
         if self._request.expects_continue and await self._answered_early(self._answer):
@@ -136,6 +140,20 @@ class Exchange:
         else:
             self._upload.add_done_callback(self._uploaded)
         return await self._in_time(self._answer)
+
+    def _at_hand(self) -> bytes:
+        """A small body that is in memory already, and nobody waits to be asked for: it goes out
+        with the head, in one piece."""
+        body, length = self._request.body, self._request.length
+        if (
+            not isinstance(body, Whole)
+            or self._request.expects_continue
+            or length != len(body)
+            or length > _SMALL
+        ):
+            return b""
+        self._pulled = self._whole = length > 0
+        return body.take()
 
     async def _answered_early(self, answer: asyncio.Task[http1.Status]) -> bool:
         told = asyncio.create_task(self._continue.wait())
@@ -253,7 +271,7 @@ class Exchange:
             self._upload.done() and not self._upload.cancelled() and not self._upload.exception()
         )
         request = self._request
-        if self._upload is None and request.length != 0:
+        if self._upload is None and request.length != 0 and not self._whole:
             sent = False  # it was announced, and will not come
         odd = request.length != 0 and request.method in _UNEXPECTED_BODY
         if self._keep and sent and not odd:

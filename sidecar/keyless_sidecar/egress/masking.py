@@ -8,6 +8,7 @@ it); checksums of the body as it was sent (``Content-MD5``, ``Digest``) are drop
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -19,6 +20,7 @@ from keyless_sidecar.egress.messages import Response, UpstreamFailed, values, wi
 
 __all__ = ["Masks", "Stream", "accept_decodable", "variants"]
 
+_SAME = re.compile("[0-9A-Za-z]+")
 _CHECKSUMS = ("content-md5", "digest", "content-digest", "repr-digest")
 
 
@@ -31,6 +33,8 @@ def variants(real: str, placeholder: str, dumps: bool = False) -> dict[bytes, by
         dumps: byte by byte too, as AWS's errors show what was signed (``41 4b 49``).
     """
     found: dict[bytes, bytes] = {}
+    if _SAME.fullmatch(real) and not dumps:  # there is but one way
+        return {real.encode(): placeholder.encode()}
     for write in (
         _plain,
         _percent,
@@ -100,12 +104,16 @@ class Stream:
         self._pairs = {real: placeholder for real, placeholder in pairs.items() if real}
         ordered = sorted(self._pairs, key=len, reverse=True)
         self._ordered = ordered
-        self._any = re.compile(b"|".join(re.escape(real) for real in ordered)) if ordered else None
         self._held = b""
+
+    @functools.cached_property
+    def _any(self) -> re.Pattern[bytes]:
+        """Any of the values; needed only where one is there."""
+        return re.compile(b"|".join(re.escape(real) for real in self._ordered))
 
     def feed(self, data: bytes) -> bytes:
         """What can be passed on now."""
-        if self._any is None:
+        if not self._ordered:
             return data
         data = self._held + data if self._held else data
         hold = self._hold(data, 0)
@@ -130,7 +138,7 @@ class Stream:
 
     def whole(self, data: bytes) -> bytes:
         """The same for bytes that are complete."""
-        if self._any is None:
+        if not any(real in data for real in self._ordered):
             return data
         return self._any.sub(lambda found: self._pairs[found.group()], data)
 
@@ -161,6 +169,7 @@ class Masks:
         for real, placeholder in values.items():
             if real and real != placeholder:
                 self._pairs |= variants(real, placeholder, dumps)
+        self._texts = Stream(self._pairs)
 
     def __repr__(self) -> str:
         return f"Masks({len(self._pairs)} values)"
@@ -170,7 +179,7 @@ class Masks:
 
     def text(self, text: str) -> str:
         """The same in a header's value."""
-        return Stream(self._pairs).whole(text.encode("latin-1")).decode("latin-1")
+        return self._texts.whole(text.encode("latin-1")).decode("latin-1")
 
     def apply(self, response: Response) -> Response:
         """The answer as the tool may see it; closing it closes the one that was given.

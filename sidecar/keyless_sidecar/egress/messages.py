@@ -70,14 +70,21 @@ class Whole:
     def __init__(self, data: bytes = b"") -> None:
         self._data = data
 
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def take(self) -> bytes:
+        """All of it; nothing is left."""
+        data, self._data = self._data, b""
+        return data
+
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> bytes:
         if not self._data:
             raise StopAsyncIteration
-        data, self._data = self._data, b""
-        return data
+        return self.take()
 
 
 async def gather(body: AsyncIterator[bytes], cap: int) -> bytes:

@@ -8,9 +8,10 @@ only have allowed it.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,6 +88,8 @@ class CedarPolicy:
         self._entities = Entities.from_json_str(
             json.dumps([{"uid": self._principal, "attrs": attrs, "parents": []}])
         )
+        # Few actions and credentials come again and again.
+        self._among = functools.lru_cache(maxsize=128)(self._entities_of)
 
     def decide(self, act: Act) -> Decision:
         """Decide one act; never raises."""
@@ -113,25 +116,32 @@ class CedarPolicy:
     def _explain(self, act: Act) -> Explanation:
         if not is_action(act.action):
             return _refused("policy.action", "This is no single action that a rule could be about.")
-        action = {"type": "Action", "id": act.action}
-        credential = {"type": "Credential", "id": act.credential}
+        kind = act.attributes.get("credential_kind", "" if not act.credential else None)
         answer = is_authorized(
             {
                 "principal": self._principal,
-                "action": action,
-                "resource": credential,
+                "action": {"type": "Action", "id": act.action},
+                "resource": {"type": "Credential", "id": act.credential},
                 "context": dict(facts_of(act, self._parameters)),
             },
             self._compiled,
-            self._entities.with_added_json_str(
-                json.dumps([_action(action), _credential(credential, act)])
-            ),
+            self._among(act.action, act.credential, kind if isinstance(kind, str) else None),
         )
         if answer.decision is CedarDecision.NoDecision:
             return _refused("policy.error", "The policy could not be evaluated; this is denied.")
         fitting = tuple(self._by_id(key) for key in sorted(answer.diagnostics.reasons, key=_number))
         failed = tuple(self._failure(message) for message in answer.diagnostics.errors)
         return self._weigh(answer.allowed, fitting, failed)
+
+    def _entities_of(self, action: str, credential: str, kind: str | None) -> Entities:
+        """The kernel, an action with the groups that it is in, and a credential."""
+        attrs = {"name": credential} if kind is None else {"name": credential, "kind": kind}
+        parents = [{"type": "Action", "id": group} for group in groups_of(action)]
+        added = [
+            {"uid": {"type": "Action", "id": action}, "attrs": {}, "parents": parents},
+            {"uid": {"type": "Credential", "id": credential}, "attrs": attrs, "parents": []},
+        ]
+        return self._entities.with_added_json_str(json.dumps(added))
 
     def _weigh(
         self, allowed: bool, fitting: tuple[Rule, ...], failed: tuple[tuple[Rule, str], ...]
@@ -187,16 +197,3 @@ def _number(key: str) -> int:
 
 def _refused(rule: str, reason: str) -> Explanation:
     return Explanation(Decision("deny", rule, reason))
-
-
-def _action(uid: Mapping[str, str]) -> dict[str, Any]:
-    parents = [{"type": "Action", "id": group} for group in groups_of(uid["id"])]
-    return {"uid": uid, "attrs": {}, "parents": parents}
-
-
-def _credential(uid: Mapping[str, str], act: Act) -> dict[str, Any]:
-    attrs = {"name": uid["id"]}
-    kind = act.attributes.get("credential_kind", "" if not uid["id"] else None)
-    if isinstance(kind, str):
-        attrs["kind"] = kind
-    return {"uid": uid, "attrs": attrs, "parents": []}

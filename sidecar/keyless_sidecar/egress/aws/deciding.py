@@ -134,10 +134,14 @@ async def decide(
     work.record = dataclasses.replace(work.record, action=act.name, region=act.region)
     in_body = () if body is not None else members_in_body(act.model)
 
-    def acts(unknown: Collection[str]) -> tuple[Act, ...]:
-        return _acts(act, client, work.request.host, credential, unknown)
+    made: dict[tuple[str, ...], tuple[Act, ...]] = {}
 
-    def ask(unknown: Collection[str]) -> Decision:
+    def acts(unknown: tuple[str, ...]) -> tuple[Act, ...]:
+        if unknown not in made:
+            made[unknown] = _acts(act, client, work.request.host, credential, unknown)
+        return made[unknown]
+
+    def ask(unknown: tuple[str, ...]) -> Decision:
         return client.decide(acts(unknown), approved)
 
     decision = ask(in_body)

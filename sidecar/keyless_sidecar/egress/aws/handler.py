@@ -26,7 +26,7 @@ from keyless_sidecar.egress.aws.identify import identify, protocol_of, wants_bod
 from keyless_sidecar.egress.aws.payload import payload_of
 from keyless_sidecar.egress.aws.refusal import AwsRefusal
 from keyless_sidecar.egress.aws.resign import resign
-from keyless_sidecar.egress.aws.signature import Claim, parse
+from keyless_sidecar.egress.aws.signature import Claim, moment, parse
 from keyless_sidecar.egress.aws.verify import Verified, verify
 from keyless_sidecar.egress.client import Client
 from keyless_sidecar.egress.messages import (
@@ -229,7 +229,7 @@ class AwsHandler:
 
     def _signed(self, work: Work, verified: Verified, binding: Binding, real: AwsKeys) -> Request:
         now = self._clock()
-        made = datetime.strptime(verified.claim.timestamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        made = moment(verified.claim.timestamp)
         again = resign(
             verified, real, now if now - made > _STALE else None, work.sign_embedded(real)
         )

@@ -6,8 +6,9 @@ could read differently; the other modules rely on that.
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import quote, unquote
@@ -109,7 +110,15 @@ class Parts:
 
     def all(self, name: str) -> list[str]:
         """Values of a header, given in lower case."""
-        return [value for key, value in self.headers if key.lower() == name]
+        return list(self._named.get(name, ()))
+
+    @functools.cached_property
+    def _named(self) -> Mapping[str, list[str]]:
+        """The values of each header, by its name in lower case."""
+        found: dict[str, list[str]] = {}
+        for name, value in self.headers:
+            found.setdefault(name.lower(), []).append(value)
+        return found
 
     def header(self, name: str) -> str:
         """The value of a header that may stand there once; empty where it is missing.

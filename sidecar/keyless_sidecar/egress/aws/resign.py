@@ -12,7 +12,7 @@ from email.utils import format_datetime
 from urllib.parse import quote
 
 from keyless_sidecar.egress.aws.parts import AwsKeys
-from keyless_sidecar.egress.aws.signature import ALGORITHM, SESSION_TOKEN, TOKEN
+from keyless_sidecar.egress.aws.signature import ALGORITHM, SESSION_TOKEN, TOKEN, moment
 from keyless_sidecar.egress.aws.signers import signature
 from keyless_sidecar.egress.aws.verify import Verified, bare_target
 
@@ -77,7 +77,7 @@ def resign(
     fresh = {}
     if timestamp != claim.timestamp:
         fresh[claim.dated] = (
-            timestamp if claim.dated == "x-amz-date" else format_datetime(_moment(timestamp))
+            timestamp if claim.dated == "x-amz-date" else format_datetime(moment(timestamp))
         )
     if keys.session_token:
         fresh[claim.token_name] = keys.session_token
@@ -148,7 +148,3 @@ def _in_query(verified: Verified, keys: AwsKeys) -> Resigned:
 
 def _quoted(text: str) -> str:
     return quote(text, safe="-._~")
-
-
-def _moment(timestamp: str) -> datetime:
-    return datetime.strptime(timestamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)

@@ -7,6 +7,7 @@ twice.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from email.utils import parsedate_to_datetime
 from keyless_sidecar.egress.aws.parts import Parts, decoded
 from keyless_sidecar.egress.aws.refusal import AwsRefusal
 
-__all__ = ["ALGORITHM", "SESSION_TOKEN", "TIMESTAMP", "TOKEN", "Claim", "parse"]
+__all__ = ["ALGORITHM", "SESSION_TOKEN", "TIMESTAMP", "TOKEN", "Claim", "moment", "parse"]
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 TOKEN = "x-amz-security-token"  # noqa: S105 (a header's name)
@@ -190,7 +191,7 @@ def _claim(
     if not scope:
         raise _incomplete("The credential must be KEY/DATE/REGION/SERVICE/aws4_request")
     try:
-        datetime.strptime(timestamp, TIMESTAMP)
+        moment(timestamp)
     except ValueError:
         raise _incomplete("The request's date must look like 20150830T123600Z") from None
     if timestamp[:8] != scope["date"]:
@@ -261,6 +262,16 @@ def _from_date(value: str) -> str:
     if when.tzinfo is None:  # "-0000", as botocore writes it
         when = when.replace(tzinfo=UTC)
     return when.astimezone(UTC).strftime(TIMESTAMP)
+
+
+@functools.lru_cache(maxsize=64)
+def moment(timestamp: str) -> datetime:
+    """What a timestamp says, with a time zone; several steps ask for the same one.
+
+    Raises:
+        ValueError: it isn't written as AWS writes them.
+    """
+    return datetime.strptime(timestamp, TIMESTAMP).replace(tzinfo=UTC)
 
 
 def _incomplete(reason: str) -> AwsRefusal:

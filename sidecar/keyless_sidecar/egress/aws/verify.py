@@ -5,12 +5,12 @@ from __future__ import annotations
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from keyless_sidecar.egress.aws.parts import AwsKeys, Parts
 from keyless_sidecar.egress.aws.payload import Payload, payload_of
 from keyless_sidecar.egress.aws.refusal import AwsRefusal
-from keyless_sidecar.egress.aws.signature import TIMESTAMP, Claim
+from keyless_sidecar.egress.aws.signature import TIMESTAMP, Claim, moment
 from keyless_sidecar.egress.aws.signers import signature
 
 __all__ = ["Verified", "bare_target", "verify"]
@@ -94,7 +94,7 @@ def _check_clock(claim: Claim, now: datetime) -> None:
     Raises:
         AwsRefusal: as said.
     """
-    made = datetime.strptime(claim.timestamp, TIMESTAMP).replace(tzinfo=UTC)
+    made = moment(claim.timestamp)
     if claim.presigned:
         if now > made + timedelta(seconds=claim.expires):
             raise AwsRefusal("RequestExpired", "The presigned URL has expired; make a new one.")

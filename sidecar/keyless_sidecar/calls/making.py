@@ -1,0 +1,209 @@
+"""Makes one allowed call: its credential, the way out of its requests, its thread, its time limit.
+
+:mod:`keyless_sidecar.calls.runner` owns the one :class:`Maker`; what happens in the thread is in
+:mod:`keyless_sidecar.calls.calling`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from keyless.protocol.calls import SDK
+from keyless.protocol.messages import Reply
+from keyless_sidecar.approvals import Approvals, Scope
+from keyless_sidecar.calls.bridge import Abandoned, Bridge
+from keyless_sidecar.calls.calling import Made, Means, make
+from keyless_sidecar.calls.clients import Clients
+from keyless_sidecar.calls.ending import refused_here
+from keyless_sidecar.calls.outlet import Outlet
+from keyless_sidecar.calls.planning import CallPlan, facts_of
+from keyless_sidecar.calls.progress import Meter, tell
+from keyless_sidecar.egress.aws.endpoints import read_models
+from keyless_sidecar.egress.pool import Pool
+from keyless_sidecar.flow import CallFlow
+from keyless_sidecar.keeper import Keeper
+from keyless_sidecar.placeholders import PlaceholderBook
+from keyless_sidecar.ways import AWS_HOSTS, Ways
+
+__all__ = ["Maker"]
+
+#: Seconds that a call's thread gets to end after the call was ended.
+_LAST = 2.0
+
+Send = Callable[[Reply], Awaitable[None]]
+
+
+class Maker:
+    """Makes calls.  One for each sidecar, owned by the event loop's thread.
+
+    Args:
+        keeper: vault and patterns.
+        ways: makes what requests go through.
+        book: of placeholders.
+        approvals: asks a person where the policy wants one.
+        scratch: private folder.
+        most: bytes that one call may leave in the workspace.
+        threads: calls that are made at once.
+    """
+
+    def __init__(
+        self,
+        *,
+        keeper: Keeper,
+        ways: Ways,
+        book: PlaceholderBook,
+        approvals: Approvals,
+        scratch: Path,
+        most: int,
+        threads: int,
+    ) -> None:
+        self._keeper = keeper
+        self._ways = ways
+        self._book = book
+        self._approvals = approvals
+        self._scratch = scratch
+        self._most = most
+        self._threads = ThreadPoolExecutor(threads, "keyless-call")
+        self._clients = Clients()
+        self._pool = Pool()
+        self._forwarder = ways.forwarder(AWS_HOSTS, self._pool)
+
+    def close(self) -> None:
+        """End idle connections, and let the threads end."""
+        self._pool.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def make(
+        self,
+        flow: CallFlow,
+        plan: CallPlan,
+        record: str,
+        send: Send,
+        on_disk: asyncio.Future[None],
+    ) -> Made:
+        """Make a call.
+
+        Args:
+            flow: the call, and whether it was cancelled.
+            plan: of it, allowed.
+            record: id of its first audit record.
+            send: tells the kernel side how far it has come.
+            on_disk: done when its records are on disk.  Nothing leaves this process before: others
+                are asked for a credential after it, and the records of each request are brought to
+                disk behind it.
+
+        Raises:
+            VaultError: the credential can't be had.
+            Exception: whatever ``on_disk`` ends with.
+        """
+        entry = await self._keeper.kept(plan.credential.name)
+        if entry is None:
+            await on_disk  # others are asked for it
+            entry = await self._keeper.entry(plan.credential.name)
+        region = plan.region or entry.fields.get("region", "")
+        keys = self._book.for_entry(entry.info)
+        calling = await self._outlet(plan, flow, record, waits=plan.only_waits)
+        polling = calling
+        if plan.waiting is not None and not plan.only_waits:
+            polling = await self._outlet(plan, flow, record, waits=True)
+        bridge = Bridge(asyncio.get_running_loop(), calling.exchange)
+        meter = Meter(flow.request.id)
+        for upload in plan.uploads:
+            upload.moved = _counting(meter, upload.name, upload.size)
+
+        def waits() -> None:
+            bridge.exchange = polling.exchange
+
+        means = Means(
+            client=lambda: self._clients.get(plan.service, region, keys),
+            bridge=bridge,
+            waits=waits,
+            meter=meter,
+            scratch=self._scratch,
+            most=self._most,
+            # Asked for after the entry: they know its values.
+            patterns=await self._keeper.patterns(),
+        )
+        made = await self._in_thread(flow, plan, means, send, on_disk)
+        refusal = polling.refusal or calling.refusal
+        if refusal is not None and made.error is not None:
+            refused_here(made, refusal)
+        return made
+
+    async def _outlet(self, plan: CallPlan, flow: CallFlow, record: str, *, waits: bool) -> Outlet:
+        """What the call's requests go through, or those of the waiting after it."""
+        cell = flow.request.cell
+        scope = Scope(
+            self._approvals,
+            tool=SDK,
+            record=record,
+            cell={"cell_hash": cell.cell_hash, "execution_count": cell.execution_count},
+            cancelled=flow.cancelled,
+        )
+        facts = facts_of(cell)
+        client = self._ways.client(
+            SDK,
+            [plan.credential],
+            record=record,
+            facts={**facts, "waits": True} if waits else facts,
+            scope=scope,
+        )
+        await read_models()
+        return Outlet(client, self._forwarder, [plan.credential.name])
+
+    async def _in_thread(
+        self,
+        flow: CallFlow,
+        plan: CallPlan,
+        means: Means,
+        send: Send,
+        on_disk: asyncio.Future[None],
+    ) -> Made:
+        """Make the call; at its time limit or a cancel it is given up."""
+        loop = asyncio.get_running_loop()
+        work = loop.run_in_executor(self._threads, make, plan, means)
+        cancel: asyncio.Future[Any] = asyncio.ensure_future(flow.cancelled.wait())
+        ends: set[asyncio.Future[Any]] = {work, cancel}
+        telling = asyncio.ensure_future(tell(means.meter, send))
+        try:
+            await on_disk
+            await asyncio.wait(ends, timeout=plan.timeout, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                means.bridge.close()
+                # What ended in this very moment has ended all the same.
+                await asyncio.wait({work}, timeout=_LAST)
+            if work.done():
+                with contextlib.suppress(Abandoned):
+                    return work.result()
+        finally:
+            means.bridge.close()
+            if not work.done():
+                work.add_done_callback(_forget)
+            cancel.cancel()
+            telling.cancel()
+            await asyncio.gather(cancel, telling, return_exceptions=True)
+        if flow.cancelled.is_set():
+            why = "A person stopped the call." if flow.stopped else "The call was cancelled."
+            return Made(failure=("CommandCancelled", why))
+        return Made(
+            failure=(
+                "CommandTimeout",
+                f"The call took longer than {plan.timeout:g} s; it may have "
+                "been made all the same.",
+            )
+        )
+
+
+def _counting(meter: Meter, name: str, size: int) -> Callable[[int], None]:
+    return lambda done: meter.moved(name, done, size)
+
+
+def _forget(work: asyncio.Future[Made]) -> None:
+    """Nobody waits for what a given-up call still comes to."""
+    if not work.cancelled() and work.exception() is None:
+        work.result().close()
