@@ -24,6 +24,9 @@ from keyless_sidecar.egress.messages import (
 )
 from keyless_sidecar.egress.streams import CHUNK, Link, TooLong
 
+#: Parts of an answer below this size go out together with what follows at once.
+_SMALL = 16 * 1024
+
 Answer = Callable[[Request, Forward], Awaitable[Response]]
 Address = Callable[[http1.Head], Request]
 
@@ -139,16 +142,14 @@ class Conversation:
     async def _answered(self, request: Request, forward: Forward) -> Response:
         """The handler's answer, unless the tool goes away meanwhile."""
         handling = asyncio.ensure_future(self._handled(request, forward))
-        gone = asyncio.ensure_future(self._link.lost())
         try:
-            await asyncio.wait({handling, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if not handling.done():
-                raise Gone
-            return handling.result()
-        finally:
-            gone.cancel()
-            handling.cancel()
-            await asyncio.gather(gone, handling, return_exceptions=True)
+            with self._link.when_lost(handling.cancel):
+                return await handling
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._link.is_lost and not (task and task.cancelling()):
+                raise Gone from None
+            raise
 
     async def _handled(self, request: Request, forward: Forward) -> Response:
         try:
@@ -172,11 +173,13 @@ class Conversation:
             await say(self._link, error)
             raise Gone from None
         try:
-            await self._link.write(raw)
+            self._link.hold(raw)
             if not bodiless:
                 await self._write_body(response, chunked=chunked)
+            await self._link.write()
         except (ConnectionError, EgressError):
             # The tool sees an end that is missing; half an answer is never passed off as a whole.
+            self._link.flush()
             self._link.abort()
             raise Gone from None
 
@@ -185,18 +188,19 @@ class Conversation:
         async for part in response.body:
             if not part:
                 continue
-            if chunked:
-                await self._link.write(*bodies.chunk(part))
-                continue
-            if left is not None:
+            if left is not None and not chunked:
                 left -= len(part)
                 if left < 0:
                     raise EgressError("The answer is longer than its head says.")
-            await self._link.write(part)
+            pieces = bodies.chunk(part) if chunked else (part,)
+            if len(part) < _SMALL:
+                self._link.hold(*pieces)
+            else:
+                await self._link.write(*pieces)
         if left:
             raise EgressError("The answer is shorter than its head says.")
         if chunked:
-            await self._link.write(bodies.LAST)
+            self._link.hold(bodies.LAST)
 
     async def _linger(self) -> None:
         """Read on for a moment, or the answer could be lost: a close with unread bytes resets."""

@@ -12,14 +12,16 @@ import contextlib
 import socket
 import ssl
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 #: The largest piece that is handed on.
 CHUNK = 256 * 1024
 #: Unread bytes at which reading stops; one more piece may be under way.
 _HIGH, _LOW = 2 * CHUNK, CHUNK
+#: Parts up to this size together become one piece, and one record of TLS.
+_JOINED = 64 * 1024
 HANDSHAKE_TIMEOUT = 20.0
-_SHUTDOWN_TIMEOUT = 2.0
+SHUTDOWN_TIMEOUT = 2.0
 
 
 class TooLong(Exception):
@@ -46,6 +48,9 @@ class Link(asyncio.Protocol):
         self._writable = asyncio.Event()
         self._writable.set()
         self._lost = asyncio.Event()
+        self._when_lost: Callable[[], object] | None = None
+        self._held: list[bytes] = []
+        self._flushing: asyncio.Handle | None = None
 
     # What the event loop calls.
 
@@ -85,6 +90,8 @@ class Link(asyncio.Protocol):
         self._lost.set()
         self._writable.set()
         self._wake()
+        if self._when_lost is not None:
+            self._when_lost()
 
     def _wake(self) -> None:
         if self._reader is not None and not self._reader.done():
@@ -201,25 +208,39 @@ class Link(asyncio.Protocol):
 
     # Writing.
 
+    def hold(self, *parts: bytes) -> None:
+        """Send small parts with what is written next, or when the event loop gets to it."""
+        self._held += parts
+        if self._flushing is None:
+            self._flushing = asyncio.get_running_loop().call_soon(self.flush)
+
     async def write(self, *parts: bytes) -> None:
-        """Send, and wait while the other side doesn't keep up.
+        """Send, after what is held, and wait while the other side doesn't keep up.
 
         Raises:
             ConnectionError: it broke.
         """
         if self._lost.is_set() or self._live().is_closing():
             raise ConnectionResetError("the connection broke")
-        if len(parts) == 1:
-            self._live().write(parts[0])
-        else:
-            self._live().writelines(parts)
+        self.flush(*parts)
         if not self._writable.is_set():
             await self._writable.wait()
             if self._lost.is_set():
                 raise ConnectionResetError("the connection broke")
 
+    def flush(self, *parts: bytes) -> None:
+        """Send what is held, and more; doesn't wait."""
+        held, self._held = [*self._held, *parts], []
+        if self._flushing is not None:
+            self._flushing.cancel()
+            self._flushing = None
+        if held and not self._lost.is_set():
+            small = sum(map(len, held)) <= _JOINED
+            self._live().writelines([b"".join(held)] if small else held)
+
     def write_eof(self) -> None:
         """Say that nothing more comes; reading goes on.  TLS connections can't."""
+        self.flush()
         if not self._lost.is_set() and self._live().can_write_eof():
             with contextlib.suppress(OSError):
                 self._live().write_eof()
@@ -240,17 +261,30 @@ class Link(asyncio.Protocol):
             context,
             server_side=True,
             ssl_handshake_timeout=HANDSHAKE_TIMEOUT,
-            ssl_shutdown_timeout=_SHUTDOWN_TIMEOUT,
+            ssl_shutdown_timeout=SHUTDOWN_TIMEOUT,
         )
         self._tls = True
         self._live().set_write_buffer_limits(high=CHUNK)
 
-    async def lost(self) -> None:
-        """Until the connection is gone."""
-        await self._lost.wait()
+    @property
+    def is_lost(self) -> bool:
+        """Whether the connection is gone."""
+        return self._lost.is_set()
+
+    @contextlib.contextmanager
+    def when_lost(self, call: Callable[[], object]) -> Iterator[None]:
+        """Have something called when the connection goes, at once where it is gone already."""
+        self._when_lost = call
+        if self._lost.is_set():
+            call()
+        try:
+            yield
+        finally:
+            self._when_lost = None
 
     def abort(self) -> None:
         """End it at once; the other side sees a reset or a missing end."""
+        self._held = []
         if self._transport is not None:
             self._transport.abort()
 
@@ -258,6 +292,7 @@ class Link(asyncio.Protocol):
         """Send what is still to be sent, for ``seconds`` at most, and end it."""
         if self._transport is None:
             return
+        self.flush()
         self._transport.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
@@ -265,33 +300,3 @@ class Link(asyncio.Protocol):
         if not self._lost.is_set():
             self._transport.abort()
             await self._lost.wait()
-
-
-async def connect(
-    host: str, port: int, context: ssl.SSLContext | None = None, name: str | None = None
-) -> Link:
-    """A connection to an address, with TLS where a context is given.
-
-    Args:
-        host: an IP address.
-        port: of it.
-        context: checks the server's certificate.
-        name: whom the certificate must name.
-
-    Raises:
-        OSError: not reached, or (``ssl.SSLError``) not who it should be.
-    """
-    options = (
-        {
-            "ssl": context,
-            "server_hostname": name,
-            "ssl_handshake_timeout": HANDSHAKE_TIMEOUT,
-            "ssl_shutdown_timeout": _SHUTDOWN_TIMEOUT,
-        }
-        if context is not None
-        else {}
-    )
-    _, link = await asyncio.get_running_loop().create_connection(Link, host, port, **options)  # type: ignore[call-overload]
-    if not isinstance(link, Link):
-        raise TypeError("not our protocol")
-    return link

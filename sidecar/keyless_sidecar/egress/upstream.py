@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from keyless_sidecar.egress import writing
+from keyless_sidecar.egress.connecting import connect
 from keyless_sidecar.egress.exchange import Exchange, Limits, NeverArrived
 from keyless_sidecar.egress.messages import (
     DestinationRefused,
@@ -23,7 +24,7 @@ from keyless_sidecar.egress.messages import (
     UpstreamFailed,
 )
 from keyless_sidecar.egress.pool import Place, Pool
-from keyless_sidecar.egress.streams import Link, connect
+from keyless_sidecar.egress.streams import Link
 from keyless_sidecar.egress.trust import client_context
 from keyless_sidecar.execution.destinations import (
     Allowed,

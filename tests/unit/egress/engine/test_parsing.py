@@ -13,8 +13,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from keyless_sidecar.egress import addressing, bodies, http1, writing
+from keyless_sidecar.egress.connecting import connect
 from keyless_sidecar.egress.messages import BadMessage, UpstreamFailed, replaced, without
-from keyless_sidecar.egress.streams import Link, connect
+from keyless_sidecar.egress.streams import Link
 from keyless_sidecar.execution.destinations import Destination
 
 PLACE = Destination("api.example", 443)
