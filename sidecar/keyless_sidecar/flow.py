@@ -11,7 +11,7 @@ import os
 from collections.abc import Awaitable, Sequence
 from typing import Protocol
 
-from keyless.protocol.calls import Call, Piece
+from keyless.protocol.calls import Call
 from keyless.protocol.messages import OUTPUT_WINDOW, Exec, Reply, Terminal
 from keyless_sidecar.vault import EntryInfo
 
@@ -211,4 +211,4 @@ class CallFlow(Underway):
         super().__init__()
         self.request = request
         #: The end of its answer, which goes out together with the reply.
-        self.last: list[Piece] = []
+        self.last: list[Reply] = []

@@ -23,6 +23,7 @@ from keyless_sidecar.calls.ending import refused_here
 from keyless_sidecar.calls.outlet import Outlet
 from keyless_sidecar.calls.planning import CallPlan, facts_of
 from keyless_sidecar.calls.progress import Meter, tell
+from keyless_sidecar.calls.recording import CallRecorder
 from keyless_sidecar.egress.aws.endpoints import read_models
 from keyless_sidecar.egress.pool import Pool
 from keyless_sidecar.flow import CallFlow
@@ -82,28 +83,29 @@ class Maker:
         self,
         flow: CallFlow,
         plan: CallPlan,
-        record: str,
+        recorder: CallRecorder,
         send: Send,
-        on_disk: asyncio.Future[None],
     ) -> Made:
         """Make a call.
+
+        Its own records may not be on disk yet.  Nothing leaves this process before they are: others
+        are asked for a credential after that only, and each request waits for its record, which
+        stands behind them in the same file.
 
         Args:
             flow: the call, and whether it was cancelled.
             plan: of it, allowed.
-            record: id of its first audit record.
+            recorder: of its records.
             send: tells the kernel side how far it has come.
-            on_disk: done when its records are on disk.  Nothing leaves this process before: others
-                are asked for a credential after it, and the records of each request are brought to
-                disk behind it.
 
         Raises:
             VaultError: the credential can't be had.
-            Exception: whatever ``on_disk`` ends with.
+            AuditUnavailable: the records can't be brought to disk.
         """
+        record = recorder.record_id
         entry = await self._keeper.kept(plan.credential.name)
         if entry is None:
-            await on_disk  # others are asked for it
+            await recorder.on_disk()
             entry = await self._keeper.entry(plan.credential.name)
         region = plan.region or entry.fields.get("region", "")
         keys = self._book.for_entry(entry.info)
@@ -129,7 +131,7 @@ class Maker:
             # Asked for after the entry: they know its values.
             patterns=await self._keeper.patterns(),
         )
-        made = await self._in_thread(flow, plan, means, send, on_disk)
+        made = await self._in_thread(flow, plan, means, send)
         refusal = polling.refusal or calling.refusal
         if refusal is not None and made.error is not None:
             refused_here(made, refusal)
@@ -156,14 +158,7 @@ class Maker:
         await read_models()
         return Outlet(client, self._forwarder, [plan.credential.name])
 
-    async def _in_thread(
-        self,
-        flow: CallFlow,
-        plan: CallPlan,
-        means: Means,
-        send: Send,
-        on_disk: asyncio.Future[None],
-    ) -> Made:
+    async def _in_thread(self, flow: CallFlow, plan: CallPlan, means: Means, send: Send) -> Made:
         """Make the call; at its time limit or a cancel it is given up."""
         loop = asyncio.get_running_loop()
         work = loop.run_in_executor(self._threads, make, plan, means)
@@ -171,7 +166,6 @@ class Maker:
         ends: set[asyncio.Future[Any]] = {work, cancel}
         telling = asyncio.ensure_future(tell(means.meter, send))
         try:
-            await on_disk
             await asyncio.wait(ends, timeout=plan.timeout, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
                 means.bridge.close()

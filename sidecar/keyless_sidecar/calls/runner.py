@@ -32,6 +32,8 @@ from keyless_sidecar.workspace import WorkspaceRoot
 __all__ = ["CallRunner"]
 
 
+#: Seconds that a call may take until somebody hears that it was begun.
+_WHILE = 0.005
 _log = logging.getLogger(__name__)
 
 
@@ -128,15 +130,16 @@ class CallRunner:
         self, flow: CallFlow, plan: CallPlan, recorder: CallRecorder, send: SendMany
     ) -> Reply:
         begun = time.monotonic()
-        on_disk = asyncio.ensure_future(self._begin(flow, plan, recorder, send))
+        started = Started(id=flow.request.id, record_id=recorder.record_id)
+        telling = asyncio.ensure_future(self._tell(flow, plan, recorder, send, started))
         try:
-            made = await self._maker.make(flow, plan, recorder.record_id, send, on_disk)
+            made = await self._maker.make(flow, plan, recorder, send)
         except VaultError as error:
             _log.error("vault: %s", error)
             made = Made(failure=("SidecarUnavailable", NO_VAULT))
         finally:
-            on_disk.cancel()
-            await asyncio.gather(on_disk, return_exceptions=True)
+            telling.cancel()
+            await asyncio.gather(telling, return_exceptions=True)
             self._news.ended(recorder.record_id)
         try:
             # Up to date: what the answer was found to hold is known by now.
@@ -146,25 +149,37 @@ class CallRunner:
             await ending.record(recorder)
         finally:
             made.close()
-        parts = [Piece(id=flow.request.id, data=piece) for piece in pieces(ending.data)]
-        for piece in parts[:-1]:
-            await flow.credit.take(len(piece.data))
-            await send(piece)
-        for piece in parts[-1:]:
-            await flow.credit.take(len(piece.data))
+        parts: list[Reply] = [] if _done(telling) else [started]
+        for piece in pieces(ending.data):
+            if len(parts) > 1:
+                await send(*parts)
+                parts = []
+            await flow.credit.take(len(piece))
+            parts.append(Piece(id=flow.request.id, data=piece))
         reply = ending.reply(recorder.record_id)
         self._news.finished(recorder.record_id, reply)
-        flow.last = parts[-1:]
+        flow.last = parts
         return reply
 
-    async def _begin(
-        self, flow: CallFlow, plan: CallPlan, recorder: CallRecorder, send: SendMany
+    async def _tell(
+        self,
+        flow: CallFlow,
+        plan: CallPlan,
+        recorder: CallRecorder,
+        send: SendMany,
+        started: Started,
     ) -> None:
-        """Say that the call was allowed, once that is on disk."""
+        """Say that the call was allowed, if it takes a while; else that goes with the answer."""
+        await asyncio.sleep(_WHILE)
         await recorder.on_disk()
         words = (plan.service, plan.operation.name)
         self._news.called(flow, recorder.record_id, words, plan.credential.name)
-        await send(Started(id=flow.request.id, record_id=recorder.record_id))
+        await send(started)
+
+
+def _done(task: asyncio.Task[None]) -> bool:
+    """Whether a task came to its proper end."""
+    return task.done() and not task.cancelled() and task.exception() is None
 
 
 def _dry_run(request: Call, plan: CallPlan, recorder: CallRecorder) -> Reply:

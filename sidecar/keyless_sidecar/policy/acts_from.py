@@ -128,7 +128,7 @@ def acts_for_aws(
     named = by_name(model, given)
     if "Delete" in members and service == "s3":
         named.unknown.add("Key")
-    exposure = "" if waits else exposure_of(service, model) or _sharing(model, given)
+    exposure = "" if waits else _exposure(service, model) or _sharing(model, given)
     facts: dict[str, Any] = {
         **attributes,
         "exposure": exposure,
@@ -158,6 +158,12 @@ def acts_for_aws(
     if service == "s3" and "CopySource" in members:
         acts.append(_source_read(acts[0], source, region, account))
     return tuple(acts)
+
+
+@functools.lru_cache(maxsize=1024)
+def _exposure(service: str, model: OperationModel) -> str:
+    """``exposure_of``, which looks through all that an answer may hold."""
+    return exposure_of(service, model)
 
 
 def act_for_http(
