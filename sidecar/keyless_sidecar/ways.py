@@ -303,10 +303,7 @@ class Ways:
 
     async def _clean(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         patterns = await self._keeper.patterns()
-        return {
-            name: clean(patterns, value) if isinstance(value, str) else value
-            for name, value in fields.items()
-        }
+        return {k: clean(patterns, v) if isinstance(v, str) else v for k, v in fields.items()}
 
 
 def _nothing(_: object) -> None:

@@ -132,8 +132,7 @@ class CallPlanner:
         self._workspace = workspace
         self._owner = owner
         self._policy = policy
-        # Operations whose models are read.
-        self._known: set[tuple[str, str]] = set()
+        self._known: set[tuple[str, str]] = set()  # operations whose models are read
 
     def is_quick(self, request: Call) -> bool:
         """Whether :meth:`plan` neither reads anything nor has much to look at."""

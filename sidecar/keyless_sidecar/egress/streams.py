@@ -53,7 +53,6 @@ class Link(asyncio.Protocol):
         self._flushing: asyncio.Handle | None = None
 
     # What the event loop calls.
-
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if not isinstance(transport, asyncio.Transport):
             raise TypeError("a link needs a stream")
