@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from keyless_sidecar.placeholders import PlaceholderBook
 from keyless_sidecar.sanitize import Patterns
+from keyless_sidecar.turns import Turns
 from keyless_sidecar.vault import Declaration, Entry, EntryInfo, Vault, VaultError
 
 _T = TypeVar("_T")
@@ -59,7 +60,7 @@ class Keeper:
     def __init__(self, vault: Vault, book: PlaceholderBook | None = None) -> None:
         self._vault = vault
         self._book = book
-        self._thread = ThreadPoolExecutor(1, "keyless-vault")
+        self._thread = Turns("keyless-vault")
         self._fetchers = ThreadPoolExecutor(_FETCHES, "keyless-fetch")
         self._flights: dict[str, asyncio.Future[Entry]] = {}
         self._last = _Look(float("-inf"), "", "", 0, Patterns.build([]))
@@ -132,7 +133,7 @@ class Keeper:
     def close(self) -> None:
         """Let the threads end."""
         self._vault.close()
-        self._thread.shutdown(wait=False)
+        self._thread.close()
         self._fetchers.shutdown(wait=False, cancel_futures=True)
 
     def _forget(self, name: str) -> None:
@@ -202,4 +203,4 @@ class Keeper:
         return look
 
     async def _in_thread(self, work: Callable[[], _T]) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        return await self._thread.run(work)

@@ -11,7 +11,6 @@ to disk together, before anything that follows from it.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import ctypes
 import errno
@@ -19,7 +18,6 @@ import fcntl
 import os
 import secrets
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,7 @@ from typing import Any
 from keyless_sidecar.audit import records
 from keyless_sidecar.audit.files import SUFFIX, create, last_hash, newest
 from keyless_sidecar.private_files import NotPrivate, lock, open_folder
+from keyless_sidecar.turns import Turns
 
 __all__ = ["SUFFIX", "AuditLog", "AuditUnavailable"]
 
@@ -52,7 +51,7 @@ class AuditLog:
         self._lock = threading.Lock()
         # Held while the disk is waited for; taken before the other one.
         self._turn = threading.Lock()
-        self._thread = ThreadPoolExecutor(1, "keyless-audit")
+        self._turns = Turns("keyless-audit")
         self._hash = records.ZERO
         self._size = 0
         self._on_disk = 0
@@ -161,7 +160,7 @@ class AuditLog:
         """The same for the event loop, which goes on meanwhile."""
         if self._on_disk >= self._size and not self._broken:
             return
-        await asyncio.get_running_loop().run_in_executor(self._thread, self.bring_to_disk)
+        await self._turns.run(self.bring_to_disk)
 
     def close(self) -> None:
         """Write the closing record and end the file.  Closing twice does nothing.
@@ -187,7 +186,7 @@ class AuditLog:
                         os.ftruncate(self._fd, self._size)  # gives the reserve back
                 os.close(self._fd)
                 self._fd = -1
-            self._thread.shutdown(wait=False)
+            self._turns.close()
 
     # ------------------------------------------------------------------ inside
 
