@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from sys import intern
 from typing import Any
 
 from keyless_sidecar.egress.aws.catalog import Catalog
@@ -51,7 +52,7 @@ _HANDED_OUT: Mapping[str, tuple[str, ...]] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Known:
     """A host name that a service has.
 
@@ -72,7 +73,7 @@ def host_table(
 ) -> Mapping[str, tuple[Known, ...]]:
     """All host names, by their pattern."""
     table: dict[str, dict[Known, None]] = {}
-    older = catalog.data("endpoints")
+    former = _former(catalog, partitions)
     for service, head in catalog.heads.items():
         found: list[tuple[str, str, str]] = []
         for url, schemes in _endpoints(catalog.rules(service).get("rules", ())):
@@ -86,17 +87,16 @@ def host_table(
                 found.append(
                     (
                         host,
-                        scheme.get("signingName", head.signing_name),
-                        scheme.get("signingRegion", ""),
+                        intern(scheme.get("signingName", head.signing_name)),
+                        intern(scheme.get("signingRegion", "")),
                     )
                 )
         found += ((h, head.signing_name, "") for h in _LEGACY.get(service, ()))
         for partition in partitions:
             handed = _HANDED_OUT.get(service, ())
-            old = _older(older, partition.name, head.prefix)
+            old, one = former[partition.name, head.prefix]
             own = [(h, head.signing_name, "") for h in handed]
             # Without a region in the rules, clients of a global service sign for its one region.
-            one = _global_region(older, partition.name, head.prefix)
             own += [(h, name, one) for h, name, region in found if one and not region]
             own += [(h, head.signing_name, region) for h, region in old]
             for host, name, region in (*found, *own):
@@ -104,6 +104,26 @@ def host_table(
                 if known is not None:
                     table.setdefault(known.pattern, {})[known] = None
     return {pattern: tuple(known) for pattern, known in table.items()}
+
+
+def _former(
+    catalog: Catalog, partitions: Sequence[Partition]
+) -> Mapping[tuple[str, str], tuple[Sequence[tuple[str, str]], str]]:
+    """What the older ``endpoints.json`` says of each partition and prefix.
+
+    It is large; taken out of it first, so that it is gone before what is kept is made: between the
+    two there would be no room left that the system gets back.
+    """
+    older = catalog.data("endpoints")
+    prefixes = {head.prefix for head in catalog.heads.values()}
+    return {
+        (partition.name, prefix): (
+            tuple(_older(older, partition.name, prefix)),
+            _global_region(older, partition.name, prefix),
+        )
+        for partition in partitions
+        for prefix in prefixes
+    }
 
 
 def _known(host: str, name: str, region: str, service: str, partition: Partition) -> Known | None:
@@ -118,7 +138,8 @@ def _known(host: str, name: str, region: str, service: str, partition: Partition
     region = _PLACEHOLDER.sub(lambda found: _open(found[1], partition), region)
     if region not in ("", "{Region}") and not partition.pattern.fullmatch(region):
         return None
-    return Known(pattern, partition.name, service, name, "" if region == "{Region}" else region)
+    region = "" if region == "{Region}" else intern(region)
+    return Known(pattern, partition.name, service, name, region)
 
 
 def _open(placeholder: str, partition: Partition) -> str:
