@@ -9,11 +9,12 @@ import asyncio
 import contextlib
 import dataclasses
 import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from keyless_kernel.confine import Confiner, WorkspaceMount
+from keyless_kernel.confine import WORKSPACE, Confiner, WorkspaceMount
 from keyless_kernel.confine.folders import remove_tree
 from keyless_sidecar.execution.budget import Budget
 from keyless_sidecar.execution.child import Child
@@ -78,11 +79,35 @@ def mounted(confiner: Confiner, workspace: str, folder: Path, mode: Mode) -> Wor
     return WorkspaceMount(workspace, mode, str(upper), str(work), str(layer))
 
 
-def must_hold(files: Sequence[CheckedFile], mode: Mode) -> bool:
-    """Whether something of the workspace must be held fixed before the sandbox is made."""
-    if mode != "overlay":
-        return any(file.sha256 for file in files)
+def must_hold(files: Sequence[CheckedFile]) -> bool:
+    """Whether a command's files are held in a layer over the workspace."""
     return any(file.use == "read" or (file.use == "folder" and file.path) for file in files)
+
+
+def shows(place: Place) -> bool:
+    """Whether a sandbox shows all that is held in its layer, and not what the workspace has there.
+
+    Blocks for a moment.
+    """
+    inside = f"/proc/{place.child.pids[-1]}/root{WORKSPACE}"
+    for folder, folders, names in os.walk(place.mount.layer):
+        below = os.path.relpath(folder, place.mount.layer)
+        for name in (*folders, *names):
+            held = os.lstat(f"{folder}/{name}")
+            try:
+                shown = os.lstat(f"{inside}/{below}/{name}")
+            except OSError:
+                return False
+            if name in folders:
+                if not stat.S_ISDIR(shown.st_mode):
+                    return False
+            elif (shown.st_ino, shown.st_size, shown.st_mtime_ns) != (
+                held.st_ino,
+                held.st_size,
+                held.st_mtime_ns,
+            ):
+                return False
+    return True
 
 
 async def free(budget: Budget | None, folder: Path) -> None:

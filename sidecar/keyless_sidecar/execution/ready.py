@@ -19,7 +19,7 @@ from keyless_kernel.confine.cgroups import NoGroup
 from keyless_sidecar.execution.budget import Budget, ToolLimits
 from keyless_sidecar.execution.child import Child, ChildFailed
 from keyless_sidecar.execution.inputs import Fixed, InputChanged, fix, unchanged
-from keyless_sidecar.execution.place import Mode, Place, free, mounted, must_hold
+from keyless_sidecar.execution.place import Mode, Place, free, mounted, must_hold, shows
 from keyless_sidecar.execution.spawner import Room, Spawner
 from keyless_sidecar.tools import CheckedFile, Tool
 from keyless_sidecar.warm import Cold, Zygote, Zygotes, join
@@ -102,14 +102,19 @@ class Places:
             TimeoutError: it took too long.
         """
         zygote, cold = await self._zygote(tool)
-        if mode != "rw" and not terminal and not must_hold(files, mode):
-            waiting = self._ready.get(tool.name, [])
-            while waiting:
-                place = waiting.pop(0)
-                if place.zygote is zygote and place.child.alive:
-                    place.cold_because = cold
+        waiting = self._ready.get(tool.name, []) if mode != "rw" and not terminal else []
+        while waiting:
+            place = waiting.pop(0)
+            place.cold_because = cold
+            usable = False
+            try:
+                usable = place.zygote is zygote and place.child.alive
+                usable = usable and await self._hold(place, files)
+                if usable:
                     return place
-                await self._discard(place)
+            finally:
+                if not usable:
+                    self._later(self._discard(place))
         return await self._make(tool, mode, files, zygote, cold, terminal=terminal)
 
     async def give_back(self, place: Place, tool: Tool) -> None:
@@ -183,6 +188,22 @@ class Places:
             self._later(free(budget, folder))
             raise
         return Place(folder, mount, inputs, budget, child, zygote if child.warm else None, cold)
+
+    async def _hold(self, place: Place, files: Sequence[CheckedFile]) -> bool:
+        """Hold a command's files in a sandbox that waits; whether it shows all of them.
+
+        Nothing has looked into its workspace yet, so it finds what is put into a layer of it now.
+        A large file would have to be mounted, which only bubblewrap does, at the beginning.
+        """
+        layer = place.mount.layer
+        if not layer:
+            if any(file.sha256 for file in files):
+                await asyncio.to_thread(unchanged, files, self._workspace)
+            return True
+        if not must_hold(files):
+            return True
+        place.inputs = await asyncio.to_thread(fix, files, self._workspace, Path(layer))
+        return not place.inputs.bound and await asyncio.to_thread(shows, place)
 
     async def _child(self, room: Room, zygote: Zygote | None, cold: str) -> tuple[Child, str]:
         """What waits in the sandbox, and why it is cold where it might be warm."""
