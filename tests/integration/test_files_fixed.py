@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.leftovers import files_of_commands
+from tests.support.leftovers import descendants, files_of_commands
 from tests.support.sidecar import Result, Sidecar, eventually
 
 from keyless.protocol.messages import Failed, Finished
@@ -34,6 +34,29 @@ def until_it_waits(sidecar: Sidecar, request: int) -> Result:
     return sidecar.collect(request, until=lambda result: "waiting" in result.stdout)
 
 
+def until_one_waits(sidecar: Sidecar) -> None:
+    """A sandbox waits for the next command of the tool."""
+    sidecar.run("rc", "0")
+    assert eventually(lambda: _gates(sidecar) == 1)
+    time.sleep(0.3)  # the gate has handed out its listener; the sidecar is about to know
+
+
+def _gates(sidecar: Sidecar) -> int:
+    """Gates that wait for a command."""
+    return sum(
+        "Hand the listener out" in line
+        and "prlimit" not in line
+        and Path(f"/proc/{pid}/wchan").read_text().startswith("unix_stream_read")
+        for pid, line in descendants(sidecar.process.pid).items()
+    )
+
+
+def prepared(sidecar: Sidecar) -> bool:
+    """Whether the last command's sandbox had been made beforehand."""
+    results = [record for record in sidecar.records() if record["kind"] == "exec.result"]
+    return bool(results[-1]["fields"]["prepared"])
+
+
 def text(first: Result, last: Result) -> str:
     return (first.stdout + last.stdout).removeprefix(WAITING)
 
@@ -43,10 +66,13 @@ def text(first: Result, last: Result) -> str:
     title="Rewrite or exchange a file between the check of a command and its reading.",
     open_at=NO_LAYER,
 )
+@pytest.mark.parametrize("start", ["made", "waited"])
 @pytest.mark.parametrize("change", ["rewritten", "replaced", "linked", "folder linked", "removed"])
 def test_what_happens_after_the_start_changes_nothing(
-    sidecar: Sidecar, sandbox_user: int, change: str
+    sidecar: Sidecar, sandbox_user: int, change: str, start: str
 ) -> None:
+    if start == "waited":
+        until_one_waits(sidecar)
     folder = sidecar.workspace / "data"
     folder.mkdir()
     give(folder, sandbox_user)
@@ -67,6 +93,34 @@ def test_what_happens_after_the_start_changes_nothing(
         folder.rename(sidecar.workspace / "moved")
         folder.symlink_to("/etc")
     assert text(first, sidecar.collect(request)) == "checked\n"
+    assert prepared(sidecar) == (start == "waited")
+
+
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_a_sandbox_that_waited_shows_the_workspace_of_now(
+    sidecar: Sidecar, sandbox_user: int, what: str
+) -> None:
+    """Also what took the place of something else after it was made."""
+    old = sidecar.workspace / "data"
+    old.mkdir()
+    (old / "in.txt").write_text("old")
+    (old / "gone.txt").write_text("gone")
+    give(old, sandbox_user)
+    until_one_waits(sidecar)
+    if what == "folder":
+        old.rename(sidecar.workspace / "before")
+        old.mkdir()
+        give(old, sandbox_user)
+    (old / "gone.txt").unlink(missing_ok=True)
+    (old / "in.txt").write_text("new")
+    (old / "more.txt").write_text("more")
+    result = sidecar.run("read", "0", "data/in.txt")
+    assert result.stdout.removeprefix(WAITING) == "new\n"
+    assert prepared(sidecar)
+    until_one_waits(sidecar)
+    listed = sidecar.run("list", "data").stdout
+    assert listed == "['in.txt', 'more.txt']"
+    assert prepared(sidecar)
 
 
 def test_a_large_file_is_the_one_that_was_opened(sidecar: Sidecar, sandbox_user: int) -> None:

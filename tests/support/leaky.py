@@ -209,6 +209,7 @@ MODES = {
     "bytes": lambda: say(bytes(range(128, 256)) + b"\n"),
     "stdin": lambda: say(sys.stdin.buffer.read()),
     "read": read,
+    "list": lambda folder: say(f"{sorted(os.listdir(folder))}".encode()),  # noqa: PTH208
     "argv": lambda *values: say(json.dumps(values).encode() + b"\n"),
     "cwd": lambda: say(os.getcwd().encode() + b"\n"),
     "rc": lambda code: sys.exit(int(code)),

@@ -16,6 +16,7 @@ from typing import Any
 
 from keyless_kernel.confine import Bind
 from keyless_kernel.confine.cgroups import NoGroup
+from keyless_kernel.confine.metering import Clock
 from keyless_sidecar.execution.budget import Budget, ToolLimits
 from keyless_sidecar.execution.child import Child, ChildFailed
 from keyless_sidecar.execution.inputs import Fixed, InputChanged, fix, unchanged
@@ -29,6 +30,8 @@ from keyless_sidecar.workspace import WorkspaceRoot
 _BREATH = 0.01
 #: Seconds between two looks at what idles.
 _PERIOD = 15.0
+#: Seconds between two looks at each file of a warm tool.
+_LOOK_AGAIN = 2.0
 #: Tools that sandboxes are kept ready for: those that were used last.
 _TOOLS = 3
 
@@ -74,6 +77,7 @@ class Places:
         self._ready: dict[str, list[Place]] = {}
         self._used: dict[str, float] = {}
         self._making: dict[str, int] = {}
+        self._looks = Clock(_LOOK_AGAIN)
         self._tasks: set[asyncio.Task[None]] = set()
         self._tidying: asyncio.TimerHandle | None = None
         self._closed = False
@@ -236,7 +240,7 @@ class Places:
         waiting = len(self._ready.get(tool.name, [])) + self._making.get(tool.name, 0)
         if waiting < self._most:
             self._later(self._add(tool), "preparing")
-        if tool.warm:
+        if tool.warm and self._looks.due():
             self._later(_in_thread(self._zygotes.look_again, tool))
 
     async def _add(self, tool: Tool) -> None:
