@@ -48,6 +48,17 @@ class BinaryGuard:
         self._position = 0
         self._recent: list[int] = []  # where the latest wrong bytes stand in the stream
 
+    @property
+    def idle(self) -> bool:
+        """Whether plain text (see `patterns.PLAIN`) would pass through as it is."""
+        return not self.tripped and not self._held
+
+    def skip(self, data: bytes) -> None:
+        """Take the next piece, plain text, of an idle guard; all of it passes."""
+        self._position += len(data)
+        self._before = data if len(data) >= _BEFORE else self._before + data
+        self._before = self._before[-_BEFORE:]
+
     def feed(self, data: bytes, final: bool = False) -> bytes:
         """Take the next piece; return what of it is text. `final`: nothing follows."""
         if self.tripped:

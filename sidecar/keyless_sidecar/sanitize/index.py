@@ -1,31 +1,36 @@
 """Finds many byte patterns in one projection of a stream, and says what must be held back.
 
-Called by `stream` through `views`. A *projection* is the stream without its noise bytes: white
-space and punctuation, so that `A-K-I-A`, one character a line and line-wrapped base64 all look like
-the plain text. One Aho-Corasick automaton runs over the projection. It doesn't hold the patterns
-but one short rare piece of each (its anchor), and a hit is then compared with the whole pattern:
-with many thousands of patterns that keeps the automaton small, and on ordinary text it stays near
-its root.
+Called by `stream` through `patterns` and `views`. A *projection* is the stream without its noise
+bytes: white space and punctuation, so that `A-K-I-A`, one character a line and line-wrapped base64
+all look like the plain text. One Aho-Corasick automaton runs over the projection. It doesn't hold
+the patterns but one short piece of each, rare in ordinary output (its anchor, see `rarity`), and a
+hit is then compared with the whole pattern: with many thousands of patterns that keeps the
+automaton small, and on ordinary text it stays near its root.
 """
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import accumulate, compress
 from typing import NamedTuple
 
 from ahocorasick_rs import BytesAhoCorasick, Implementation
 
-_ANCHOR = 5
+from .rarity import anchor, rarity
+
 _HEAD = 4
 _BLOCK = 512
-_DFA_PATTERNS = 20_000
-_NUMBER_ANCHOR = 8
-_NUMBER = frozenset(b"0123456789abcdefABCDEF")
-_WEIGHTS = bytes(
-    4 if c in b"etaoinsrhldcu" else 1 if c in b"qzxjk" or 65 <= c <= 90 else 2 for c in range(256)
-)
+# Up to so many patterns the automaton is a table, with a row of 256 bytes for each state; over it,
+# a compact form, a third as fast. Then anchors (and those made of hexadecimal digits) are longer,
+# for fewer of so many stand in a text by chance.
+_TABLE = 100_000
+_ANCHORS = (4, 6)
+_MANY_ANCHORS = (5, 8)
+_HEADS_TABLE = 2000
+#: What stands for a marked byte in a projection.
+_MARK = 0xFF
 
 
 class Trigger(NamedTuple):
@@ -47,12 +52,22 @@ class Hit(NamedTuple):
     kind: str = ""
 
 
+#: What the automaton alone tells: the projection; whether a marked byte stands in the text; where
+#: an anchor or a trigger stands, as (number, start, end). No class, as it is made for each piece.
+Look = tuple[bytes, bool, list[tuple[int, int, int]]]
+
+
 class Scan(NamedTuple):
-    """What a projection of a text holds: all patterns, overlapping ones too, in no set order."""
+    """What a projection of a text holds.
+
+    `tail` is its end, as long as `Index.pending` may need; `hits` are all patterns, overlapping
+    ones too, in no set order. `gate`: whether one of the gates stands in the projection.
+    """
 
     patterns: Index
-    projected: bytes
+    tail: bytes
     hits: list[Hit]
+    gate: bool = False
 
 
 class Positions:
@@ -79,45 +94,106 @@ class Positions:
 
 
 class Index:
-    """The patterns of one projection, compiled. Immutable; shared by all streams."""
+    """The patterns of one projection, compiled. Immutable; shared by all streams.
+
+    Inside, the bytes that the projection keeps are numbered from 0 on, without a gap: the automaton
+    has a row for each state, as long as its alphabet, so that is half of the memory.
+    """
 
     def __init__(
-        self, noise: bytes, patterns: Mapping[bytes, str], triggers: Sequence[Trigger] = ()
+        self,
+        noise: bytes,
+        patterns: Mapping[bytes, str],
+        triggers: Sequence[Trigger] = (),
+        *,
+        gates: Collection[bytes] = (),
+        marked: bytes = b"",
     ):
         """Compile `patterns`, projected bytes of 8 or more → label, and `triggers`.
 
-        `noise` holds the byte values that the projection leaves out.
+        `noise` holds the byte values that the projection leaves out. `gates` are projected bytes
+        too, of which a scan only says whether any was seen. `marked` are those bytes of the noise
+        of which a scan says whether any was seen.
         """
         self.noise = noise
-        starts = _merged(noise, triggers)
+        kept = bytes(c for c in range(256) if c not in noise)
+        codes = bytearray(range(256))
+        for code, byte in enumerate(kept):
+            codes[byte] = code
+        for byte in marked:
+            codes[byte] = _MARK
+        self._codes = bytes(codes)
+        self._unmarked = bytes(c for c in noise if c not in marked)
         self._keep = bytes(c not in noise for c in range(256))
-        anchors: dict[bytes, list[tuple[int, bytes, str]]] = {}
-        for pattern, label in patterns.items():
-            at, size = _anchor(pattern)
-            anchors.setdefault(pattern[at : at + size], []).append((at, pattern, label))
-        self._triggers = [*starts.values(), *(None for _ in anchors)]
-        self._candidates = [*([] for _ in starts), *anchors.values()]
-        self._sorted = sorted({*patterns, *starts})
+        starts = _merged(noise, triggers)
+        self._triggers = list(starts.values())
+        known = sorted(patterns)
+        whole = [*known, *sorted(gates)]
+        table = len(whole) <= _TABLE
+        sizes = _ANCHORS if table else _MANY_ANCHORS
+        places = [anchor(pattern, rarity(noise), sizes) for pattern in whole]
+        self._offsets = bytes(at for at, _ in places)
+        self._labels = [patterns[pattern] for pattern in known]
+        self._wholes = [self._coded(pattern) for pattern in whole]
+        self._anchors = _automaton(
+            [
+                *map(self._coded, starts),
+                *(
+                    pattern[at : at + size]
+                    for pattern, (at, size) in zip(self._wholes, places, strict=True)
+                ),
+            ],
+            table,
+        )
+        self._sorted = sorted({*self._wholes[: len(known)], *map(self._coded, starts)})
         self.longest = max(map(len, self._sorted), default=0)
-        self._anchors = _automaton([*starts, *anchors])
-        heads = {p[:_HEAD] for p in self._sorted if len(p) > _HEAD}
-        self._heads = _automaton(sorted(heads))
+        heads = [(p[:_HEAD], at) for at, p in enumerate(self._sorted) if len(p) > _HEAD]
+        ranges = dict(reversed(heads))
+        self._first = array("I", [*reversed(ranges.values()), len(self._sorted)])
+        self._heads = _automaton([*reversed(ranges)], len(ranges) <= _HEADS_TABLE)
         self._short = frozenset(p[:n] for p in self._sorted for n in range(1, _HEAD) if len(p) > n)
 
     def __bool__(self) -> bool:
         return bool(self._sorted)
 
+    def _coded(self, kept: bytes) -> bytes:
+        return kept.translate(self._codes)
+
     def positions(self, text: bytes) -> Positions:
         """Where in `text` the bytes of its projection stand."""
         return Positions(text, self.noise, self._keep)
 
-    def scan(self, text: bytes) -> Scan:
-        """Find all patterns in the projection of `text`."""
-        projected = text.translate(None, self.noise)
+    def look(self, text: bytes) -> Look:
+        """The quick half of a scan."""
+        projected = text.translate(self._codes, self._unmarked)
+        marked = _MARK in projected
+        if marked:
+            projected = projected.translate(None, bytes([_MARK]))
         if self._anchors is None:
-            return Scan(self, projected, [])
-        found = self._anchors.find_matches_as_indexes(projected, overlapping=True)
-        return Scan(self, projected, self._verified(found, projected, text) if found else [])
+            return projected, marked, []
+        return (
+            projected,
+            marked,
+            self._anchors.find_matches_as_indexes(projected, overlapping=True),
+        )
+
+    def scan(self, text: bytes, look: Look | None = None) -> Scan:
+        """Find all patterns in the projection of `text`; `look` is the quick half, if done."""
+        projected, _, found = look or self.look(text)
+        tail = projected[-self.longest :]
+        if not found:
+            return Scan(self, tail, [])
+        return Scan(self, tail, *self._verified(found, projected, text))
+
+    def tail(self, text: bytes) -> bytes:
+        """The end of the projection of `text`, as long as `pending` may need."""
+        longest = self.longest
+        size = 2 * longest
+        while True:
+            tail = text[-size:].translate(self._codes, self.noise)
+            if len(tail) >= longest or size >= len(text):
+                return tail[-longest:]
+            size *= 4
 
     def from_end(self, text: bytes, length: int) -> int:
         """Where in `text` the last `length` bytes of its projection begin."""
@@ -130,56 +206,70 @@ class Index:
 
     def _verified(
         self, found: list[tuple[int, int, int]], projected: bytes, text: bytes
-    ) -> list[Hit]:
-        hits = []
+    ) -> tuple[list[Hit], bool]:
+        hits, gate = [], False
         known: dict[int, bool] = {}
+        first = len(self._triggers)
         for number, start, end in found:
-            trigger = self._triggers[number]
-            if trigger is not None:
+            if number < first:
+                trigger = self._triggers[number]
                 if number not in known:
                     known[number] = any(piece in text for piece in trigger.texts)
                 if known[number]:
                     hits.append(Hit(start, end, "", trigger.kind))
                 continue
-            for offset, pattern, label in self._candidates[number]:
-                begin = start - offset
-                if begin >= 0 and projected.startswith(pattern, begin):
-                    hits.append(Hit(begin, begin + len(pattern), label))
-        return hits
+            number -= first
+            begin, pattern = start - self._offsets[number], self._wholes[number]
+            if begin >= 0 and projected.startswith(pattern, begin):
+                if number < len(self._labels):
+                    hits.append(Hit(begin, begin + len(pattern), self._labels[number]))
+                else:
+                    gate = True
+        return hits, gate
 
-    def pending(self, projected: bytes, spare: bool) -> list[int]:
+    def pending(self, tail: bytes, spare: bool) -> list[int]:
         """Lengths, longest first, of the suffixes that are proper prefixes of a pattern.
 
-        With `spare`, the last byte may yet be taken back by a backspace: then a suffix whose last
-        byte is dropped counts as well.
+        `tail`: of a scan. With `spare`, the last byte may yet be taken back by a backspace: then a
+        suffix whose last byte is dropped counts as well.
         """
-        tail = projected[-self.longest :]
         short = self._short
         lengths = []
         if self._heads is not None:
-            for _, start, _ in self._heads.find_matches_as_indexes(tail, overlapping=True):
-                suffix = tail[start:]
-                if self._begins(suffix) or (spare and self._begins(suffix[:-1])):
-                    lengths.append(len(suffix))
-        for length in (4, 3, 2, 1):
-            suffix = tail[-length:]
-            if len(suffix) == length and (suffix in short or (spare and suffix[:-1] in short)):
+            # What goes on as a pattern without its last byte too: that is enough to look for.
+            end = len(tail) - 1 if spare else len(tail)
+            first, patterns = self._first, self._sorted
+            for number, start, stop in self._heads.find_matches_as_indexes(tail, overlapping=True):
+                at, text = first[number], tail[start:end]
+                if stop < end and first[number + 1] - at == 1:
+                    if not patterns[at].startswith(text) or len(patterns[at]) == len(text):
+                        continue
+                elif stop < end and not self._begins(text, number):
+                    continue
+                lengths.append(len(tail) - start)
+        for length in (4, 3, 2) if spare else (3, 2):
+            if len(tail) >= length and tail[-length : -1 if spare else None] in short:
                 lengths.append(length)
+        if tail[-1:] in short:
+            lengths.append(1)
         return lengths
 
-    def _begins(self, text: bytes) -> bool:
-        """Whether `text` is a proper prefix of a pattern."""
-        at = bisect_left(self._sorted, text)
-        if at < len(self._sorted) and self._sorted[at] == text:
+    def _begins(self, text: bytes, number: int) -> bool:
+        """Whether `text`, which begins with the head `number`, is a proper prefix of a pattern."""
+        patterns = self._sorted
+        at = self._first[number]
+        if patterns[at] < text:
+            at = bisect_left(patterns, text, at, self._first[number + 1])
+        if at < len(patterns) and patterns[at] == text:
             at += 1
-        return at < len(self._sorted) and self._sorted[at].startswith(text)
+        return at < len(patterns) and patterns[at].startswith(text)
 
 
-def _automaton(patterns: list[bytes]) -> BytesAhoCorasick | None:
+def _automaton(patterns: list[bytes], table: bool) -> BytesAhoCorasick | None:
     if not patterns:
         return None
-    small = len(patterns) <= _DFA_PATTERNS
-    return BytesAhoCorasick(patterns, implementation=Implementation.DFA if small else None)
+    kind = Implementation.DFA if table else Implementation.ContiguousNFA
+    return BytesAhoCorasick(patterns, implementation=kind)
 
 
 def _merged(noise: bytes, triggers: Sequence[Trigger]) -> dict[bytes, Trigger]:
@@ -191,16 +281,3 @@ def _merged(noise: bytes, triggers: Sequence[Trigger]) -> dict[bytes, Trigger]:
             texts = merged[projected].texts if projected in merged else ()
             merged[projected] = Trigger(trigger.kind, (*texts, text))
     return merged
-
-
-def _anchor(pattern: bytes) -> tuple[int, int]:
-    """Where the piece of the pattern begins that is rarest in ordinary text, and its length."""
-    size = _NUMBER_ANCHOR if _NUMBER.issuperset(pattern) else _ANCHOR
-    starts = range(max(1, len(pattern) - size + 1))
-    return min(starts, key=lambda at: _cost(pattern[at : at + size])), size
-
-
-def _cost(piece: bytes) -> int:
-    """How common a piece is; the first two bytes count most, as they keep the automaton busy."""
-    weights = piece.translate(_WEIGHTS)
-    return weights[0] + weights[1] + sum(weights)

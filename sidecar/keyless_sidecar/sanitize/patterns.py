@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import cached_property
 
 from .detectors import DETECT_TRIGGER
 from .forms import (
@@ -17,10 +16,15 @@ from .forms import (
     segments,
     visible_patterns,
 )
-from .index import Index
+from .index import Index, Look, Scan
 from .packed import PACKED_TRIGGER
 from .views import DECODE_TRIGGER
 from .weakness import weakness
+
+#: ASCII that is nothing but itself: no control, no beginning of an escape, no mask of a key.
+PLAIN = bytes(c for c in range(0x20, 0x7F) if c not in b"%&*\\") + b"\t\n\r"
+_MARKED = bytes(c for c in range(256) if c not in PLAIN)
+_GATE = 3  # letters that a gate has at least
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,17 +34,28 @@ class Patterns:
     `letters` and `visible` are the patterns of the two projections (see `forms`), `detect` says
     whether credentials that nobody registered are looked for as well, `skipped` lists the
     (label, reason) of values that are too weak to be matched.
+
+    The letters of a visible pattern stand in the letters' projection too. So the index `letters`
+    looks for these as well (its gates), and only where it sees one, `visible` is searched. Of
+    patterns without letters enough, `wide` says that some aren't ASCII, and `always` that others
+    are there: then the search is needed in text that isn't ASCII, or in all.
     """
 
     letters: Index = field(repr=False)
     visible: Index = field(repr=False)
     detect: bool = True
     skipped: tuple[tuple[str, str], ...] = ()
+    wide: bool = False
+    always: bool = False
 
-    @cached_property
-    def indexes(self) -> tuple[Index, ...]:
-        """The projections that hold any pattern."""
-        return tuple(index for index in (self.letters, self.visible) if index)
+    def scan(self, text: bytes, look: Look | None = None) -> list[Scan]:
+        """Search the projections of `text`; `look`: of the first one, where it was taken before."""
+        first = self.letters.scan(text, look)
+        if not self.visible:
+            return [first]
+        if first.gate or self.always or (self.wide and not text.isascii()):
+            return [first, self.visible.scan(text)]
+        return [first, Scan(self.visible, self.visible.tail(text), [])]
 
     @classmethod
     def build(cls, secrets: Iterable[tuple[str, bytes]], *, detect: bool = True) -> Patterns:
@@ -67,9 +82,19 @@ class Patterns:
         triggers = [DECODE_TRIGGER, PACKED_TRIGGER] if letters or visible else []
         if detect:
             triggers.append(DETECT_TRIGGER)
+        gates = {pattern: pattern.translate(None, LETTERS_NOISE) for pattern in visible}
+        without = [pattern for pattern, gate in gates.items() if len(gate) < _GATE]
         return cls(
-            letters=Index(LETTERS_NOISE, letters, triggers),
+            letters=Index(
+                LETTERS_NOISE,
+                letters,
+                triggers,
+                gates={gate for gate in gates.values() if len(gate) >= _GATE},
+                marked=_MARKED,
+            ),
             visible=Index(VISIBLE_NOISE, visible),
             detect=detect,
             skipped=tuple(skipped),
+            wide=not all(map(bytes.isascii, without)),
+            always=any(map(bytes.isascii, without)),
         )

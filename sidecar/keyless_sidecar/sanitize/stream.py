@@ -15,7 +15,7 @@ from __future__ import annotations
 from .detection import Detection, DetectorState, masked
 from .dumps import may_hold_dump, read_dump, unfinished_line
 from .forms import LETTERS_NOISE
-from .index import Scan
+from .index import Index, Look, Scan
 from .packed import LONGEST_RUN, Search, find_packed, run_end
 from .patterns import Patterns
 from .views import View, decode, needs_decoding
@@ -37,7 +37,9 @@ class StreamSanitizer:
         """`detect`: look for unregistered credentials too (if `patterns` does). `look_inside`:
         decode base64 runs of compressed data."""
         self._patterns = patterns
-        self._indexes = patterns.indexes
+        self._letters = patterns.letters
+        self._visible = patterns.visible
+        self._always = patterns.always
         self._symbols = bool(patterns.visible)
         self._detect = detect and patterns.detect
         self._look_inside = look_inside
@@ -54,40 +56,54 @@ class StreamSanitizer:
         """How many bytes are held back now."""
         return len(self._held)
 
-    def feed(self, data: bytes) -> bytes:
-        """Take the next piece of the stream; return what may go out now."""
+    def look(self, data: bytes) -> Look:
+        """The quick half of the search of what `feed` would take next.
+
+        For a caller that wants to know whether all that `data` and what is held consists of is
+        plain (see `patterns.PLAIN`).
+        """
+        return self._letters.look(self._held + data)
+
+    def feed(self, data: bytes, look: Look | None = None) -> bytes:
+        """Take the next piece of the stream; return what may go out now.
+
+        `look`: what the method of this name told of the same `data`, so that it isn't done twice.
+        """
         if not data:
             return b""
-        buffer = self._held + data if self._held else data
-        scans = [index.scan(buffer) for index in self._indexes]
-        found = False
-        for scan in scans:
-            found = found or bool(scan.hits)
+        buffer = self._held + data
+        if look is None:
+            look = self._letters.look(buffer)
+        projected, marked, found = look
+        if found or marked or self._always:
+            scans = self._patterns.scan(buffer, look)
+            quiet = not (scans[0].hits or scans[-1].hits) and not (
+                marked and (needs_decoding(buffer, self._symbols) or masked(buffer))
+            )
+        else:
+            quiet = True
         if (
-            found
+            not quiet
             or self._covered
             or self._packed_run
             or self._state.active
-            or needs_decoding(buffer, self._symbols)
             or may_hold_dump(buffer, self._line_start)
-            or masked(buffer)
         ):
-            return self._advance(buffer, scans, final=False)
+            return self._advance(buffer, self._patterns.scan(buffer, look), final=False)
         # The quick way: there is nothing in the buffer but, perhaps, the beginning of a secret.
         cut = size = len(buffer)
-        for scan in scans:
-            for length in scan.patterns.pending(scan.projected, True):
-                start = scan.patterns.from_end(buffer, length)
-                if size - start <= SPAN:
-                    cut = min(cut, start)
-                    break
+        if tail := projected[-self._letters.longest :]:
+            cut = _held_from(self._letters, tail, buffer)
+        if self._symbols:
+            cut = min(cut, _held_from(self._visible, self._visible.tail(buffer), buffer))
         cut, shown = self._beyond_shown(cut), self._shown
         self._shown = 0 if cut else shown
         if cut == size:
             self._held, self._before = b"", buffer[-1:]
             return buffer[shown:]
         self._held = buffer[cut:]
-        self._before = buffer[cut - 1 : cut] if cut else self._before
+        if cut:
+            self._before = buffer[cut - 1 : cut]
         return buffer[shown:cut]
 
     def show_held(self, most: int) -> bytes:
@@ -107,8 +123,7 @@ class StreamSanitizer:
     def finish(self) -> bytes:
         """End the stream; return what was held back."""
         buffer = self._held
-        scans = [index.scan(buffer) for index in self._indexes]
-        return self._advance(buffer, scans, final=True)
+        return self._advance(buffer, self._patterns.scan(buffer), final=True)
 
     @property
     def _line_start(self) -> bool:
@@ -171,8 +186,7 @@ class StreamSanitizer:
             cut = min(cut, decoded.cut)
             if (view := decoded.view) is not None:
                 spare = not final and decoded.cut == size
-                for index in self._indexes:
-                    scan = index.scan(view.text)
+                for scan in self._patterns.scan(view.text):
                     cut = min(cut, _search_view(scan, view, size, spare, spare, marks, {}))
         if may_hold_dump(buffer, self._line_start):
             cut = min(cut, self._look_at_dump(buffer, final, marks, unsafe))
@@ -225,6 +239,16 @@ class StreamSanitizer:
         return b"".join(out)
 
 
+def _held_from(index: Index, tail: bytes, buffer: bytes) -> int:
+    """From where on the buffer, whose projection ends with `tail`, may begin a secret."""
+    size = len(buffer)
+    for length in index.pending(tail, True):
+        start = index.from_end(buffer, length)
+        if size - start <= SPAN:
+            return start
+    return size
+
+
 def _search_view(
     scan: Scan,
     view: View,
@@ -258,7 +282,7 @@ def _search_view(
 
 def _pending(scan: Scan, view: View, size: int, spare: bool) -> int:
     """Where in the buffer the longest beginning of a secret stands with which the view ends."""
-    for length in scan.patterns.pending(scan.projected, spare):
+    for length in scan.patterns.pending(scan.tail, spare):
         start = view.start(scan.patterns.from_end(view.text, length))
         if size - start <= SPAN:
             return start

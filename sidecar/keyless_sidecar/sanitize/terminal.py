@@ -34,6 +34,11 @@ class TerminalFilter:
     def __init__(self) -> None:
         self._held = b""
 
+    @property
+    def idle(self) -> bool:
+        """Whether plain text would pass through as it is."""
+        return not self._held
+
     def feed(self, data: bytes, final: bool = False) -> bytes:
         """Take the next piece; return it without terminal control. `final`: nothing follows."""
         data = self._held + data.translate(None, _DROPPED)

@@ -45,7 +45,14 @@ class TextStream:
 
     def feed(self, data: bytes) -> str:
         """Take the next bytes of the stream; return the text that may be shown now."""
-        return self._decode(self._sanitizer.feed(self._terminal.feed(self._guard.feed(data))))
+        look = None
+        if self._guard.idle and self._terminal.idle:
+            look = self._sanitizer.look(data)
+            if not look[1]:  # all is plain: nothing for the other two steps to do
+                self._guard.skip(data)
+                return self._decode(self._sanitizer.feed(data, look))
+        clean = self._terminal.feed(self._guard.feed(data))
+        return self._decode(self._sanitizer.feed(clean, look if clean is data else None))
 
     def show_held(self) -> str:
         """What is held back of a prompt, if it is short (see `StreamSanitizer.show_held`)."""
@@ -66,7 +73,8 @@ class TextStream:
         return text
 
     def _decode(self, data: bytes, final: bool = False) -> str:
-        return self._decoder.decode(data, final).replace("\b", "")
+        text = self._decoder.decode(data, final)
+        return text.replace("\b", "") if "\b" in text else text
 
 
 def sanitize_text(patterns: Patterns, text: str) -> tuple[str, dict[str, int]]:
