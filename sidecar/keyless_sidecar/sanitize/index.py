@@ -20,7 +20,8 @@ from ahocorasick_rs import BytesAhoCorasick, Implementation
 
 from .rarity import anchor, rarity
 
-_HEAD = 4
+_STEM = 3
+_HEAD = 5
 _BLOCK = 512
 # Up to so many patterns the automaton is a table, with a row of 256 bytes for each state; over it,
 # a compact form, a third as fast. Then anchors (and those made of hexadecimal digits) are longer,
@@ -147,11 +148,11 @@ class Index:
         )
         self._sorted = sorted({*self._wholes[: len(known)], *map(self._coded, starts)})
         self.longest = max(map(len, self._sorted), default=0)
-        heads = [(p[:_HEAD], at) for at, p in enumerate(self._sorted) if len(p) > _HEAD]
-        ranges = dict(reversed(heads))
-        self._first = array("I", [*reversed(ranges.values()), len(self._sorted)])
-        self._heads = _automaton([*reversed(ranges)], len(ranges) <= _HEADS_TABLE)
-        self._short = frozenset(p[:n] for p in self._sorted for n in range(1, _HEAD) if len(p) > n)
+        self._short = frozenset(p[:n] for p in self._sorted for n in (1, 2, 3) if len(p) > n)
+        stems, self._stem_at = _ranges(self._sorted, _STEM)
+        self._stems = {stem: number for number, stem in enumerate(stems)}
+        heads, self._head_at = _ranges(self._sorted, _HEAD)
+        self._heads = _automaton(heads, len(heads) <= _HEADS_TABLE)
 
     def __bool__(self) -> bool:
         return bool(self._sorted)
@@ -227,42 +228,47 @@ class Index:
                     gate = True
         return hits, gate
 
-    def pending(self, tail: bytes, spare: bool) -> list[int]:
-        """Lengths, longest first, of the suffixes that are proper prefixes of a pattern.
+    def pending(self, tail: bytes, spare: bool) -> int:
+        """The length of the longest suffix that is a proper prefix of a pattern, or 0.
 
         `tail`: of a scan. With `spare`, the last byte may yet be taken back by a backspace: then a
         suffix whose last byte is dropped counts as well.
         """
-        short = self._short
-        lengths = []
-        if self._heads is not None:
-            # What goes on as a pattern without its last byte too: that is enough to look for.
-            end = len(tail) - 1 if spare else len(tail)
-            first, patterns = self._first, self._sorted
+        # What goes on as a pattern, goes on as one without its last byte too: with `spare` it is
+        # enough to look for that.
+        size = len(tail)
+        end = size - spare
+        if self._heads is not None and size >= _HEAD:
             for number, start, stop in self._heads.find_matches_as_indexes(tail, overlapping=True):
-                at, text = first[number], tail[start:end]
-                if stop < end and first[number + 1] - at == 1:
-                    if not patterns[at].startswith(text) or len(patterns[at]) == len(text):
-                        continue
-                elif stop < end and not self._begins(text, number):
-                    continue
-                lengths.append(len(tail) - start)
-        for length in (4, 3, 2) if spare else (3, 2):
-            if len(tail) >= length and tail[-length : -1 if spare else None] in short:
-                lengths.append(length)
-        if tail[-1:] in short:
-            lengths.append(1)
-        return lengths
+                if stop <= end and self._goes_on(tail[start:end], self._head_at, number):
+                    return size - start
+        if end > _STEM:
+            number = self._stems.get(tail[end - _STEM - 1 : end - 1], -1)
+            if number >= 0 and self._goes_on(tail[end - _STEM - 1 : end], self._stem_at, number):
+                return _STEM + 1 + spare
+        short = self._short
+        for length in (3, 2, 1):
+            if length <= end and tail[end - length : end] in short:
+                return length + spare
+        return 1 if spare and tail[-1:] in short else 0
 
-    def _begins(self, text: bytes, number: int) -> bool:
-        """Whether `text`, which begins with the head `number`, is a proper prefix of a pattern."""
-        patterns = self._sorted
-        at = self._first[number]
-        if patterns[at] < text:
-            at = bisect_left(patterns, text, at, self._first[number + 1])
-        if at < len(patterns) and patterns[at] == text:
-            at += 1
-        return at < len(patterns) and patterns[at].startswith(text)
+    def _goes_on(self, text: bytes, ranges: array[int], number: int) -> bool:
+        """Whether a pattern of the range `number` of `ranges` goes on after `text`."""
+        patterns, at, end = self._sorted, ranges[number], ranges[number + 1]
+        if end - at > 1:
+            at = bisect_left(patterns, text, at, end)
+            at += at < end and patterns[at] == text
+            return at < end and patterns[at].startswith(text)
+        return len(patterns[at]) > len(text) and patterns[at].startswith(text)
+
+
+def _ranges(patterns: list[bytes], size: int) -> tuple[list[bytes], array[int]]:
+    """The beginnings, of this `size`, of longer sorted patterns, and where each stands first."""
+    found: dict[bytes, int] = {}
+    for at, pattern in enumerate(patterns):
+        if len(pattern) > size:
+            found.setdefault(pattern[:size], at)
+    return list(found), array("I", [*found.values(), len(patterns)])
 
 
 def _automaton(patterns: list[bytes], table: bool) -> BytesAhoCorasick | None:

@@ -49,6 +49,7 @@ class StreamSanitizer:
         self._state = DetectorState()
         self._shown = 0  # how much of what is held went out already (see `show_held`)
         self._packed_run = False  # a run over the bound goes on at the start of what is held
+        self._busy = False  # whether something found before goes on
         self.redactions: dict[str, int] = {}
 
     @property
@@ -75,36 +76,28 @@ class StreamSanitizer:
         if look is None:
             look = self._letters.look(buffer)
         projected, marked, found = look
+        loud = self._busy or b"\n0" in buffer or (buffer[0] == 0x30 and self._line_start)
         if found or marked or self._always:
             scans = self._patterns.scan(buffer, look)
-            quiet = not (scans[0].hits or scans[-1].hits) and not (
-                marked and (needs_decoding(buffer, self._symbols) or masked(buffer))
-            )
-        else:
-            quiet = True
-        if (
-            not quiet
-            or self._covered
-            or self._packed_run
-            or self._state.active
-            or may_hold_dump(buffer, self._line_start)
-        ):
+            loud = loud or bool(scans[0].hits or scans[-1].hits)
+            loud = loud or (needs_decoding(buffer, self._symbols) or masked(buffer))
+            if loud:
+                return self._advance(buffer, scans, final=False)
+        elif loud:
             return self._advance(buffer, self._patterns.scan(buffer, look), final=False)
         # The quick way: there is nothing in the buffer but, perhaps, the beginning of a secret.
         cut = size = len(buffer)
-        if tail := projected[-self._letters.longest :]:
-            cut = _held_from(self._letters, tail, buffer)
+        if projected:
+            cut = _held_from(self._letters, projected[-self._letters.longest :], buffer)
         if self._symbols:
             cut = min(cut, _held_from(self._visible, self._visible.tail(buffer), buffer))
-        cut, shown = self._beyond_shown(cut), self._shown
-        self._shown = 0 if cut else shown
-        if cut == size:
-            self._held, self._before = b"", buffer[-1:]
-            return buffer[shown:]
+        if shown := self._shown:
+            cut = self._beyond_shown(cut)
+            self._shown = 0 if cut else shown
         self._held = buffer[cut:]
         if cut:
             self._before = buffer[cut - 1 : cut]
-        return buffer[shown:cut]
+        return buffer if cut == size and not shown else buffer[shown:cut]
 
     def show_held(self, most: int) -> bytes:
         """Return what is held back, if it has at most `most` letters and digits.
@@ -160,6 +153,7 @@ class StreamSanitizer:
         self._shown = 0 if cut or final else self._shown
         self._held = buffer[cut:]
         self._before = buffer[cut - 1 : cut] if cut else self._before
+        self._busy = bool(self._covered or self._packed_run or self._state.active)
         return out
 
     def _beyond_shown(self, cut: int) -> int:
@@ -242,10 +236,11 @@ class StreamSanitizer:
 def _held_from(index: Index, tail: bytes, buffer: bytes) -> int:
     """From where on the buffer, whose projection ends with `tail`, may begin a secret."""
     size = len(buffer)
-    for length in index.pending(tail, True):
+    while length := index.pending(tail, True):
         start = index.from_end(buffer, length)
         if size - start <= SPAN:
             return start
+        tail = tail[1 - length :] if length > 1 else b""
     return size
 
 
@@ -282,10 +277,12 @@ def _search_view(
 
 def _pending(scan: Scan, view: View, size: int, spare: bool) -> int:
     """Where in the buffer the longest beginning of a secret stands with which the view ends."""
-    for length in scan.patterns.pending(scan.tail, spare):
+    tail = scan.tail
+    while length := scan.patterns.pending(tail, spare):
         start = view.start(scan.patterns.from_end(view.text, length))
         if size - start <= SPAN:
             return start
+        tail = tail[1 - length :] if length > 1 else b""
     return size
 
 

@@ -36,6 +36,7 @@ class TextStream:
         self._guard = BinaryGuard()
         self._terminal = TerminalFilter()
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._idle = True  # whether plain text would pass the other steps as it is
         self.notes: list[str] = []
 
     @property
@@ -46,13 +47,17 @@ class TextStream:
     def feed(self, data: bytes) -> str:
         """Take the next bytes of the stream; return the text that may be shown now."""
         look = None
-        if self._guard.idle and self._terminal.idle:
+        if self._idle:
             look = self._sanitizer.look(data)
-            if not look[1]:  # all is plain: nothing for the other two steps to do
+            if not look[1]:  # all is plain: there is nothing for the other steps to do
                 self._guard.skip(data)
-                return self._decode(self._sanitizer.feed(data, look))
+                return self._sanitizer.feed(data, look).decode()
         clean = self._terminal.feed(self._guard.feed(data))
-        return self._decode(self._sanitizer.feed(clean, look if clean is data else None))
+        text = self._decode(self._sanitizer.feed(clean, look if clean is data else None))
+        self._idle = (
+            self._guard.idle and self._terminal.idle and self._decoder.getstate() == (b"", 0)
+        )
+        return text
 
     def show_held(self) -> str:
         """What is held back of a prompt, if it is short (see `StreamSanitizer.show_held`)."""
