@@ -7,6 +7,7 @@ column behind. A dump line is told by its offset, which begins with 0.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .views import View
@@ -51,9 +52,18 @@ def unfinished_line(buffer: bytes, line_start: bool) -> int:
     return len(buffer)
 
 
+def _zeros(buffer: bytes) -> Iterator[int]:
+    """Where lines begin with 0."""
+    if buffer.startswith(b"0"):
+        yield 0
+    at = 0
+    while at := buffer.find(b"\n0", at) + 1:
+        yield at
+
+
 def read_dump(buffer: bytes, line_start: bool, final: bool) -> Dump | None:
     """The dump lines of the buffer, or None. `line_start`: whether the buffer begins a line."""
-    matches = list(_LINE.finditer(buffer))
+    matches = [match for at in _zeros(buffer) if (match := _LINE.match(buffer, at))]
     if final and (last := _LAST.search(buffer, buffer.rfind(b"\n") + 1)):
         matches.append(last)
     matches = [

@@ -13,7 +13,6 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Mapping, Sequence
-from itertools import accumulate, compress
 from typing import NamedTuple
 
 from ahocorasick_rs import BytesAhoCorasick, Implementation
@@ -22,7 +21,7 @@ from .rarity import anchor, rarity
 
 _STEM = 3
 _HEAD = 5
-_BLOCK = 512
+_BLOCK = 4096
 # Up to so many patterns the automaton is a table, with a row of 256 bytes for each state; over it,
 # a compact form, a third as fast. Then anchors (and those made of hexadecimal digits) are longer,
 # for fewer of so many stand in a text by chance.
@@ -72,26 +71,30 @@ class Scan(NamedTuple):
 
 
 class Positions:
-    """Maps places in a projection back to the text. Works block by block, as few are asked for."""
+    """Maps places in a projection back to the text, few of them."""
 
-    def __init__(self, text: bytes, noise: bytes, keep: bytes):
+    def __init__(self, text: bytes, noise: bytes):
         self._text = text
-        self._keep = keep
-        sizes = (
-            len(text[at : at + _BLOCK].translate(None, noise)) for at in range(0, len(text), _BLOCK)
-        )
-        self._before = list(accumulate(sizes, initial=0))
-        self._blocks: dict[int, list[int]] = {}
+        self._noise = noise
+        self._before = [0]  # how many bytes of the projection stand before each block
 
     def __getitem__(self, place: int) -> int:
-        block = bisect_right(self._before, place) - 1
-        kept = self._blocks.get(block)
-        if kept is None:
-            at = block * _BLOCK
-            piece = self._text[at : at + _BLOCK]
-            kept = list(compress(range(at, at + len(piece)), piece.translate(self._keep)))
-            self._blocks[block] = kept
-        return kept[place - self._before[block]]
+        text, noise, before = self._text, self._noise, self._before
+        while before[-1] <= place:
+            at = (len(before) - 1) * _BLOCK
+            if at >= len(text):
+                raise IndexError(place)
+            before.append(before[-1] + len(text[at : at + _BLOCK].translate(None, noise)))
+        block = bisect_right(before, place) - 1
+        at, size = block * _BLOCK, _BLOCK
+        place -= before[block]
+        while size > 1:
+            size //= 2
+            kept = len(text[at : at + size].translate(None, noise))
+            if place >= kept:
+                place -= kept
+                at += size
+        return at
 
 
 class Index:
@@ -162,7 +165,7 @@ class Index:
 
     def positions(self, text: bytes) -> Positions:
         """Where in `text` the bytes of its projection stand."""
-        return Positions(text, self.noise, self._keep)
+        return Positions(text, self.noise)
 
     def look(self, text: bytes) -> Look:
         """The quick half of a scan."""

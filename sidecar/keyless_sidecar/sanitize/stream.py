@@ -263,6 +263,9 @@ def _search_view(
     if scan.hits:
         positions = scan.patterns.positions(view.text)
         for hit in scan.hits:
+            if hit.kind == "decode":  # asks for another view of all, whatever the place
+                triggers["decode"] = []
+                continue
             start = view.start(positions[hit.start])
             if hit.kind:
                 triggers.setdefault(hit.kind, []).append(start)

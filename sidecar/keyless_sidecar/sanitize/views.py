@@ -11,8 +11,10 @@ from __future__ import annotations
 import html
 import re
 from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
+from itertools import accumulate, chain
 
 from .index import Trigger
 
@@ -54,27 +56,43 @@ _ZERO_WIDTH = {
 _ERASED = rb"(?<=[\x00-\x07\x09\x0b-\x7f]\x08)"
 
 
+#: More bytes than a token that isn't whole has.
+_LONGEST_CUT = 300
+
+
 @cache
 def _tokens(final: bool, erased: bool, numbers: bool, symbols: bool) -> re.Pattern[bytes]:
     """The expression for one token.
 
-    It begins with a set of single bytes, which `re` searches for fast. What the end cuts off is
-    tried first, so that `\\10` waits for another digit.
+    All its branches begin with one certain byte, so that `re` searches for the set of these. What
+    the end cuts off is tried first, so that `\\10` waits for another digit.
     """
     tokens = dict(_TOKENS)
     if numbers:
         tokens |= _NUMBERS
     if symbols:
         tokens |= _ZERO_WIDTH
-    leads = [*tokens, b"\x08"] if erased else [*tokens]
-    first = b"[" + b"".join(map(re.escape, leads)) + b"]"
-    after = [b"(?<=%b)(?:%b)" % (re.escape(lead), whole) for lead, (whole, _) in tokens.items()]
-    if not final:
-        cut = [b"(?<=%b)(?:%b)" % (re.escape(lead), part) for lead, (_, part) in tokens.items()]
-        after.insert(0, rb"(?P<cut>(?:%b)\Z)" % b"|".join(cut))
+    branches = [b"%b(?:%b)" % (re.escape(lead), whole) for lead, (whole, _) in tokens.items()]
     if erased:
-        after.append(_ERASED)
-    return re.compile(first + b"(?:" + b"|".join(after) + b")")
+        branches.append(b"\x08" + _ERASED)
+    if not final:
+        cut = [b"%b(?:%b)" % (re.escape(lead), part) for lead, (_, part) in tokens.items()]
+        branches.insert(0, rb"(?P<cut>(?:%b)\Z)" % b"|".join(cut))
+    return re.compile(b"|".join(branches))
+
+
+def _found(buffer: bytes, final: bool, numbers: bool, symbols: bool) -> Iterator[re.Match[bytes]]:
+    """The tokens of a buffer; that its end may cut one off is only asked close to the end."""
+    erased = 0x08 in buffer
+    at, close = 0, len(buffer) if final else max(0, len(buffer) - _LONGEST_CUT)
+    if close:
+        for match in _tokens(True, erased, numbers, symbols).finditer(buffer):
+            if match.start() >= close:
+                break
+            yield match
+            at = match.end()
+    if not final:
+        yield from _tokens(False, erased, numbers, symbols).finditer(buffer, max(at, close))
 
 
 @dataclass(frozen=True)
@@ -146,13 +164,12 @@ def decode(buffer: bytes, final: bool, numbers: bool, symbols: bool) -> Decoded:
     `numbers`: 0x41 may stand in the buffer. `symbols`: as for `needs_decoding`.
     """
     tokens: list[tuple[int, int]] = []
-    pieces: list[bytes] = []
-    text_at, buffer_at, widths = [0], [0], [0]
-    size = done = 0
-    cut = len(buffer)
-    for match in _tokens(final, 0x08 in buffer, numbers, symbols).finditer(buffer):
+    pieces: list[bytes] = []  # what stands between the tokens, and what each stands for, in turn
+    done = 0
+    cut = size = len(buffer)
+    for match in _found(buffer, final, numbers, symbols):
         start, end = match.span()
-        if match.lastgroup == "cut":
+        if end == size and match.lastgroup == "cut":
             cut = start
             break
         if buffer[start] == 0x08:  # it takes back the byte before it, unless that is a token's
@@ -160,21 +177,16 @@ def decode(buffer: bytes, final: bool, numbers: bool, symbols: bool) -> Decoded:
             if start < done:
                 continue
         tokens.append((start, end))
-        literal, value = buffer[done:start], _value(buffer[start:end])
-        pieces += (literal, value)
-        size += len(literal)
-        if value:
-            text_at.append(size)
-            buffer_at.append(start)
-            widths.append(end - start)
-            size += len(value)
-        text_at.append(size)
-        buffer_at.append(end)
-        widths.append(0)
+        token = buffer[start:end]
+        pieces += buffer[done:start], _short_value(token) if end - start <= 4 else _value(token)
         done = end
-    if not tokens and cut == len(buffer):
+    if not tokens and cut == size:
         return Decoded(None, tokens, cut)
     pieces.append(buffer[done:cut])
+    text_at = list(accumulate(map(len, pieces[:-1]), initial=0))
+    buffer_at = [0, *chain.from_iterable(tokens)]
+    widths = [0] * len(text_at)
+    widths[1::2] = [end - start for start, end in tokens]
     return Decoded(View(b"".join(pieces), text_at, buffer_at, widths), tokens, cut)
 
 
@@ -195,6 +207,10 @@ def _value(token: bytes) -> bytes:
     if body.isdigit() and body < b"8":
         return bytes([int(body, 8) & 0xFF])
     return b"" if body in b"nrtfv\n\r" else body
+
+
+#: The values of tokens of one character, which are few.
+_short_value = lru_cache(4096)(_value)
 
 
 def _character(digits: bytes) -> bytes:
