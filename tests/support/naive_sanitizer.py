@@ -40,7 +40,7 @@ class NaiveIndex:
         texts = {*patterns, *(text for text, _, _ in self._triggers)}
         self._beginnings = {text[:size] for text in texts for size in range(1, len(text))}
 
-    def scan(self, text: bytes) -> Scan:
+    def scan(self, text: bytes, **options: bool) -> Scan:
         projected = text.translate(None, self._noise)
         hits = [
             Hit(at, at + len(pattern), label)
@@ -53,7 +53,7 @@ class NaiveIndex:
             for short, kind in kinds
             for at in _places(projected, short)
         ]
-        return Scan(self, projected, hits)  # type: ignore[arg-type]
+        return Scan(self, self.positions(text), projected, hits)  # type: ignore[arg-type]
 
     def pending(self, tail: bytes, spare: bool) -> int:
         for start in range(len(tail)):
@@ -94,7 +94,7 @@ class NaivePatterns:
         self.detect = True
         self.always = True
 
-    def scan(self, text: bytes) -> list[Scan]:
+    def scan(self, text: bytes, **options: bool) -> list[Scan]:
         return [index.scan(text) for index in (self.letters, self.visible) if index is not None]
 
 

@@ -58,13 +58,14 @@ Look = tuple[bytes, bool, list[tuple[int, int, int]]]
 
 
 class Scan(NamedTuple):
-    """What a projection of a text holds.
+    """What a projection of a text holds; `positions` maps places in it back to the text.
 
     `tail` is its end, as long as `Index.pending` may need; `hits` are all patterns, overlapping
     ones too, in no set order. `gate`: whether one of the gates stands in the projection.
     """
 
     patterns: Index
+    positions: Positions
     tail: bytes
     hits: list[Hit]
     gate: bool = False
@@ -163,10 +164,6 @@ class Index:
     def _coded(self, kept: bytes) -> bytes:
         return kept.translate(self._codes)
 
-    def positions(self, text: bytes) -> Positions:
-        """Where in `text` the bytes of its projection stand."""
-        return Positions(text, self.noise)
-
     def look(self, text: bytes) -> Look:
         """The quick half of a scan."""
         projected = text.translate(self._codes, self._unmarked)
@@ -181,13 +178,22 @@ class Index:
             self._anchors.find_matches_as_indexes(projected, overlapping=True),
         )
 
-    def scan(self, text: bytes, look: Look | None = None) -> Scan:
-        """Find all patterns in the projection of `text`; `look` is the quick half, if done."""
+    def scan(self, text: bytes, look: Look | None = None, triggers: bool = True) -> Scan:
+        """Find all patterns in the projection of `text`, and all triggers if they are asked for.
+
+        `look` is the quick half, if it is done already.
+        """
         projected, _, found = look or self.look(text)
         tail = projected[-self.longest :]
+        positions = Positions(text, self.noise)
         if not found:
-            return Scan(self, tail, [])
-        return Scan(self, tail, *self._verified(found, projected, text))
+            return Scan(self, positions, tail, [])
+        hits, gate = self._verified(found, projected, text, positions if triggers else None)
+        return Scan(self, positions, tail, hits, gate)
+
+    def unscanned(self, text: bytes) -> Scan:
+        """The scan of a text in which no pattern can stand whole."""
+        return Scan(self, Positions(text, self.noise), self.tail(text), [])
 
     def tail(self, text: bytes) -> bytes:
         """The end of the projection of `text`, as long as `pending` may need."""
@@ -209,18 +215,20 @@ class Index:
         return at
 
     def _verified(
-        self, found: list[tuple[int, int, int]], projected: bytes, text: bytes
+        self,
+        found: list[tuple[int, int, int]],
+        projected: bytes,
+        text: bytes,
+        positions: Positions | None,
     ) -> tuple[list[Hit], bool]:
         hits, gate = [], False
-        known: dict[int, bool] = {}
         first = len(self._triggers)
         for number, start, end in found:
             if number < first:
-                trigger = self._triggers[number]
-                if number not in known:
-                    known[number] = any(piece in text for piece in trigger.texts)
-                if known[number]:
-                    hits.append(Hit(start, end, "", trigger.kind))
+                if positions is not None:
+                    trigger, at = self._triggers[number], positions[start]
+                    if text.startswith(trigger.texts, at):
+                        hits.append(Hit(start, end, "", trigger.kind))
                 continue
             number -= first
             begin, pattern = start - self._offsets[number], self._wholes[number]

@@ -48,14 +48,17 @@ class Patterns:
     wide: bool = False
     always: bool = False
 
-    def scan(self, text: bytes, look: Look | None = None) -> list[Scan]:
-        """Search the projections of `text`; `look`: of the first one, where it was taken before."""
-        first = self.letters.scan(text, look)
+    def scan(self, text: bytes, look: Look | None = None, triggers: bool = True) -> list[Scan]:
+        """Search the projections of `text`, for triggers too if they are asked for.
+
+        `look`: of the first projection, where it was taken before.
+        """
+        first = self.letters.scan(text, look, triggers)
         if not self.visible:
             return [first]
         if first.gate or self.always or (self.wide and not text.isascii()):
             return [first, self.visible.scan(text)]
-        return [first, Scan(self.visible, self.visible.tail(text), [])]
+        return [first, self.visible.unscanned(text)]
 
     @classmethod
     def build(cls, secrets: Iterable[tuple[str, bytes]], *, detect: bool = True) -> Patterns:

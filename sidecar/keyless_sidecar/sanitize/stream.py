@@ -180,7 +180,7 @@ class StreamSanitizer:
             cut = min(cut, decoded.cut)
             if (view := decoded.view) is not None:
                 spare = not final and decoded.cut == size
-                for scan in self._patterns.scan(view.text):
+                for scan in self._patterns.scan(view.text, triggers=False):
                     cut = min(cut, _search_view(scan, view, size, spare, spare, marks, {}))
         if may_hold_dump(buffer, self._line_start):
             cut = min(cut, self._look_at_dump(buffer, final, marks, unsafe))
@@ -195,7 +195,7 @@ class StreamSanitizer:
             return cut
         unsafe += dump.lines
         found: list[Mark] = []
-        scan = self._patterns.letters.scan(dump.view.text)
+        scan = self._patterns.letters.scan(dump.view.text, triggers=False)
         at = _search_view(scan, dump.view, len(buffer), False, False, found, {})
         marks += [(start, max(end, dump.line_end(end - 1)), label) for start, end, label in found]
         return min(cut, at)
@@ -261,7 +261,7 @@ def _search_view(
     """
     hold = size
     if scan.hits:
-        positions = scan.patterns.positions(view.text)
+        positions = scan.positions
         for hit in scan.hits:
             if hit.kind == "decode":  # asks for another view of all, whatever the place
                 triggers["decode"] = []
