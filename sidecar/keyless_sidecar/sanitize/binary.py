@@ -66,7 +66,11 @@ class BinaryGuard:
             return b""
         data = self._held + data
         self._held = b""
-        if not data.isascii() or not _plain(self._before + data):
+        end = _text_end(data) if _plain(self._before + data) else -1
+        if end == len(data) or (end >= 0 and not final):
+            self._held = data[end:]
+            data = data[:end]
+        else:
             text = self._before + data
             shift = len(self._before)
             end = len(data)
@@ -117,8 +121,22 @@ class BinaryGuard:
         return end
 
 
+def _text_end(data: bytes) -> int:
+    """Where a character begins that the data's end cuts off, or its length; -1 if it isn't UTF-8.
+
+    In UTF-8, nothing above ASCII begins binary data: what magics hold of it stands alone in them.
+    """
+    if data.isascii():
+        return len(data)
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        return error.start if error.reason == "unexpected end of data" else -1
+    return len(data)
+
+
 def _plain(data: bytes) -> bool:
-    """Whether ASCII data holds none of the control characters that begin binary data."""
+    """Whether data holds none of the ASCII that binary data begins with."""
     return not any(c in data for c in (0, 1, 3, 5, 7, 0x1F)) and b"1AY&SY" not in data
 
 

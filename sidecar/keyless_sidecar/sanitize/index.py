@@ -11,17 +11,17 @@ automaton small, and on ordinary text it stays near its root.
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from ahocorasick_rs import BytesAhoCorasick, Implementation
 
+from .places import Positions
 from .rarity import anchor, rarity
 
 _STEM = 3
 _HEAD = 5
-_BLOCK = 4096
 # Up to so many patterns the automaton is a table, with a row of 256 bytes for each state; over it,
 # a compact form, a third as fast. Then anchors (and those made of hexadecimal digits) are longer,
 # for fewer of so many stand in a text by chance.
@@ -69,33 +69,6 @@ class Scan(NamedTuple):
     tail: bytes
     hits: list[Hit]
     gate: bool = False
-
-
-class Positions:
-    """Maps places in a projection back to the text, few of them."""
-
-    def __init__(self, text: bytes, noise: bytes):
-        self._text = text
-        self._noise = noise
-        self._before = [0]  # how many bytes of the projection stand before each block
-
-    def __getitem__(self, place: int) -> int:
-        text, noise, before = self._text, self._noise, self._before
-        while before[-1] <= place:
-            at = (len(before) - 1) * _BLOCK
-            if at >= len(text):
-                raise IndexError(place)
-            before.append(before[-1] + len(text[at : at + _BLOCK].translate(None, noise)))
-        block = bisect_right(before, place) - 1
-        at, size = block * _BLOCK, _BLOCK
-        place -= before[block]
-        while size > 1:
-            size //= 2
-            kept = len(text[at : at + size].translate(None, noise))
-            if place >= kept:
-                place -= kept
-                at += size
-        return at
 
 
 class Index:

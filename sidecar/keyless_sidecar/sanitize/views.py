@@ -154,7 +154,7 @@ def needs_decoding(buffer: bytes, symbols: bool) -> bool:
         or b"&" in buffer
         or b"\x1b" in buffer
         or b"\x08" in buffer
-        or (symbols and not buffer.isascii())
+        or (symbols and not buffer.isascii() and any(lead in buffer for lead in _ZERO_WIDTH))
     )
 
 
