@@ -38,6 +38,7 @@ class NaiveIndex:
             for text in trigger.texts
         ]
         texts = {*patterns, *(text for text, _, _ in self._triggers)}
+        self._longest = max(map(len, texts))
         self._beginnings = {text[:size] for text in texts for size in range(1, len(text))}
 
     def scan(self, text: bytes, **options: bool) -> Scan:
@@ -53,7 +54,8 @@ class NaiveIndex:
             for short, kind in kinds
             for at in _places(projected, short)
         ]
-        return Scan(self, self.positions(text), projected, hits)  # type: ignore[arg-type]
+        tail = projected[-self._longest :]
+        return Scan(self, self.positions(text), tail, hits)  # type: ignore[arg-type]
 
     def pending(self, tail: bytes, spare: bool) -> int:
         for start in range(len(tail)):
@@ -66,7 +68,11 @@ class NaiveIndex:
         return [at for at, byte in enumerate(text) if byte not in self._noise]
 
     def from_end(self, text: bytes, length: int) -> int:
-        return self.positions(text)[-length]
+        at = len(text)
+        while length:
+            at -= 1
+            length -= text[at] not in self._noise
+        return at
 
 
 def _places(text: bytes, pattern: bytes) -> Iterable[int]:
@@ -99,7 +105,9 @@ class NaivePatterns:
 
 
 class NaiveSanitizer(StreamSanitizer):
-    """Searches every buffer in all ways."""
+    """Searches every buffer in all ways, and all of it."""
+
+    _reach = 1 << 40
 
     def __init__(self, patterns: NaivePatterns, **options: bool):
         super().__init__(patterns, **options)  # type: ignore[arg-type]

@@ -26,6 +26,8 @@ SECRETS = [
 #: One set in which nothing but letters is needed, and ones that need each of the other ways.
 SETS = [SECRETS[:2], SECRETS[:3], SECRETS[3:5], SECRETS[5:6], SECRETS[6:7], SECRETS]
 COMPILED = [(Patterns.build(each), NaivePatterns(each)) for each in SETS]
+#: So much that what is decoded on its two sides is decoded by itself.
+FAR = b"".join(b"line %d of a long log that says nothing\n" % n for n in range(300))
 ORDINARY = Path(__file__).read_text().splitlines(keepends=True)
 
 _noise = st.sampled_from(
@@ -69,6 +71,17 @@ def test_same_as_the_naive_search(number: int, data: bytes, cut: tuple[int, int]
     for part in parts(data, cut):
         assert stream.feed(part) == plain.feed(part)
         assert stream.held == plain.held
+    assert stream.finish() == plain.finish()
+    assert stream.redactions == plain.redactions
+
+
+@settings(max_examples=25, deadline=None)
+@given(pieces=st.lists(_pieces, min_size=2, max_size=5), most=st.sampled_from([5000, 100_000]))
+def test_same_where_parts_are_decoded_by_themselves(pieces: list[bytes], most: int) -> None:
+    patterns, naive = COMPILED[-1]
+    stream, plain = StreamSanitizer(patterns), NaiveSanitizer(naive)
+    for part in parts(FAR.join(pieces), (1, most)):
+        assert stream.feed(part) == plain.feed(part)
     assert stream.finish() == plain.finish()
     assert stream.redactions == plain.redactions
 

@@ -18,7 +18,7 @@ from .forms import LETTERS_NOISE
 from .index import Index, Look, Scan
 from .packed import LONGEST_RUN, Search, find_packed, run_end
 from .patterns import Patterns
-from .views import View, decode, needs_decoding
+from .views import View, decode, needs_decoding, safe_cut
 
 SPAN = 4096  # bytes in the stream over which a pattern may be spread by noise
 HOLD_BOUND = SPAN + 2048
@@ -32,6 +32,8 @@ class StreamSanitizer:
 
     `redactions` counts the replacements made so far, by label.
     """
+
+    _reach = SPAN + 1
 
     def __init__(self, patterns: Patterns, *, detect: bool = True, look_inside: bool = True):
         """`detect`: look for unregistered credentials too (if `patterns` does). `look_inside`:
@@ -77,20 +79,24 @@ class StreamSanitizer:
             look = self._letters.look(buffer)
         projected, marked, found = look
         loud = self._busy or b"\n0" in buffer or (buffer[0] == 0x30 and self._line_start)
-        if found or marked or self._always:
+        if loud or found or marked or self._always:
             scans = self._patterns.scan(buffer, look)
-            loud = loud or bool(scans[0].hits or scans[-1].hits)
-            loud = loud or (needs_decoding(buffer, self._symbols) or masked(buffer))
-            if loud:
+            if (
+                loud
+                or scans[0].hits
+                or scans[-1].hits
+                or needs_decoding(buffer, self._symbols)
+                or masked(buffer)
+            ):
                 return self._advance(buffer, scans, final=False)
-        elif loud:
-            return self._advance(buffer, self._patterns.scan(buffer, look), final=False)
         # The quick way: there is nothing in the buffer but, perhaps, the beginning of a secret.
         cut = size = len(buffer)
         if projected:
-            cut = _held_from(self._letters, projected[-self._letters.longest :], buffer)
+            tail = projected[-self._letters.longest :]
+            cut = _held_from(self._letters, tail, buffer, size, True)
         if self._symbols:
-            cut = min(cut, _held_from(self._visible, self._visible.tail(buffer), buffer))
+            tail = self._visible.tail(buffer)
+            cut = min(cut, _held_from(self._visible, tail, buffer, size, True))
         if shown := self._shown:
             cut = self._beyond_shown(cut)
             self._shown = 0 if cut else shown
@@ -144,7 +150,7 @@ class StreamSanitizer:
             marks += [(found.start, found.end, found.label) for found in detection.found]
             unsafe += [(found.whole, found.start + 1) for found in detection.found]
             cut = min(cut, detection.hold)
-        cut = len(buffer) if final else self._beyond_shown(_safe(cut, unsafe))
+        cut = len(buffer) if final else self._beyond_shown(safe_cut(cut, unsafe))
         if detection is not None:
             self._state = detection.state_at(cut)
         if 0 <= goes_on < cut:
@@ -175,13 +181,16 @@ class StreamSanitizer:
         for scan in scans:
             cut = min(cut, _search_view(scan, plain, size, not final, False, marks, triggers))
         if "decode" in triggers or needs_decoding(buffer, self._symbols):
-            decoded = decode(buffer, final, "decode" in triggers, self._symbols)
+            numbers = "decode" in triggers
+            decoded = decode(buffer, final, numbers, self._symbols, self._reach)
             unsafe += decoded.tokens
             cut = min(cut, decoded.cut)
-            if (view := decoded.view) is not None:
-                spare = not final and decoded.cut == size
+            spare = not final and decoded.cut == size
+            for view in decoded.views:
                 for scan in self._patterns.scan(view.text, triggers=False):
-                    cut = min(cut, _search_view(scan, view, size, spare, spare, marks, {}))
+                    held = _search_view(scan, view, size, spare, spare, marks, {})
+                    if view is decoded.views[-1]:
+                        cut = min(cut, held)
         if may_hold_dump(buffer, self._line_start):
             cut = min(cut, self._look_at_dump(buffer, final, marks, unsafe))
         return cut
@@ -233,17 +242,6 @@ class StreamSanitizer:
         return b"".join(out)
 
 
-def _held_from(index: Index, tail: bytes, buffer: bytes) -> int:
-    """From where on the buffer, whose projection ends with `tail`, may begin a secret."""
-    size = len(buffer)
-    while length := index.pending(tail, True):
-        start = index.from_end(buffer, length)
-        if size - start <= SPAN:
-            return start
-        tail = tail[1 - length :] if length > 1 else b""
-    return size
-
-
 def _search_view(
     scan: Scan,
     view: View,
@@ -275,26 +273,21 @@ def _search_view(
                 marks.append((start, end, hit.label))
                 if settle and end == size:
                     hold = min(hold, start)
-    return min(hold, _pending(scan, view, size, spare))
+    return min(hold, _held_from(scan.patterns, scan.tail, view.text, size, spare, view))
 
 
-def _pending(scan: Scan, view: View, size: int, spare: bool) -> int:
-    """Where in the buffer the longest beginning of a secret stands with which the view ends."""
-    tail = scan.tail
-    while length := scan.patterns.pending(tail, spare):
-        start = view.start(scan.patterns.from_end(view.text, length))
+def _held_from(
+    index: Index, tail: bytes, text: bytes, size: int, spare: bool, view: View | None = None
+) -> int:
+    """From where in the buffer, of `size`, the longest beginning of a secret stands at its end.
+
+    `text`: of the view, or the buffer itself; its projection ends with `tail`.
+    """
+    while length := index.pending(tail, spare):
+        start = index.from_end(text, length)
+        if view is not None:
+            start = view.start(start)
         if size - start <= SPAN:
             return start
         tail = tail[1 - length :] if length > 1 else b""
     return size
-
-
-def _safe(cut: int, unsafe: list[tuple[int, int]]) -> int:
-    """The last place at or before `cut` that is inside no unsafe span."""
-    moved = True
-    while moved:
-        moved = False
-        for start, end in unsafe:
-            if start < cut < end:
-                cut, moved = start, True
-    return cut

@@ -133,11 +133,12 @@ class View:
 class Decoded:
     """The decoded view of a buffer.
 
-    `view` is None when no token stands in the buffer, whole or cut off. `tokens` are their
-    (start, end): the buffer may not be cut inside one. `cut` is where an unfinished one begins.
+    `views` are of the parts of the buffer that are near to a token, and of its end; none when no
+    token stands in the buffer, whole or cut off. `tokens` are their (start, end): the buffer may
+    not be cut inside one. `cut` is where an unfinished one begins.
     """
 
-    view: View | None
+    views: list[View]
     tokens: list[tuple[int, int]]
     cut: int
 
@@ -158,13 +159,14 @@ def needs_decoding(buffer: bytes, symbols: bool) -> bool:
     )
 
 
-def decode(buffer: bytes, final: bool, numbers: bool, symbols: bool) -> Decoded:
+def decode(buffer: bytes, final: bool, numbers: bool, symbols: bool, reach: int) -> Decoded:
     """Find the tokens of `buffer`; `final` says that nothing follows, so a cut token is text.
 
-    `numbers`: 0x41 may stand in the buffer. `symbols`: as for `needs_decoding`.
+    `numbers`: 0x41 may stand in the buffer. `symbols`: as for `needs_decoding`. `reach`: how many
+    bytes from a token on the view is of use, as what is further away is found without it.
     """
     tokens: list[tuple[int, int]] = []
-    pieces: list[bytes] = []  # what stands between the tokens, and what each stands for, in turn
+    values: list[bytes] = []
     done = 0
     cut = size = len(buffer)
     for match in _found(buffer, final, numbers, symbols):
@@ -178,16 +180,59 @@ def decode(buffer: bytes, final: bool, numbers: bool, symbols: bool) -> Decoded:
                 continue
         tokens.append((start, end))
         token = buffer[start:end]
-        pieces += buffer[done:start], _short_value(token) if end - start <= 4 else _value(token)
+        values.append(_short_value(token) if end - start <= 4 else _value(token))
         done = end
-    if not tokens and cut == size:
-        return Decoded(None, tokens, cut)
-    pieces.append(buffer[done:cut])
+    views: list[View] = []
+    if tokens or cut < size:
+        for start, end, first, behind in _parts(tokens, size, cut, reach):
+            views.append(_view(buffer, start, end, tokens[first:behind], values[first:behind]))
+    return Decoded(views, tokens, cut)
+
+
+def safe_cut(cut: int, unsafe: list[tuple[int, int]]) -> int:
+    """The last place at or before `cut` that is inside no unsafe span."""
+    moved = True
+    while moved:
+        moved = False
+        for start, end in unsafe:
+            if start < cut < end:
+                cut, moved = start, True
+    return cut
+
+
+def _parts(
+    tokens: list[tuple[int, int]], size: int, cut: int, reach: int
+) -> list[tuple[int, int, int, int]]:
+    """The parts of a buffer near its tokens: (start, end, first token, token behind the last)."""
+    count = len(tokens)
+    if 2 * reach * (count + 1) >= size:
+        return [(0, cut, 0, count)]
+    parts = []
+    first = 0
+    for number in range(1, count + 1):
+        end = tokens[number - 1][1] + reach
+        if number == count or tokens[number][0] - reach > end:
+            parts.append((max(0, tokens[first][0] - reach), end, first, number))
+            first = number
+    if parts and parts[-1][1] >= size - reach:
+        start, _, first, _ = parts.pop()
+        return [*parts, (start, cut, first, count)]
+    return [*parts, (size - reach, cut, count, count)]
+
+
+def _view(
+    buffer: bytes, start: int, end: int, tokens: list[tuple[int, int]], values: list[bytes]
+) -> View:
+    """The view of one part of the buffer, with the tokens in it and what these stand for."""
+    buffer_at = [start, *chain.from_iterable(tokens)]
+    ends = [*buffer_at[1:], end]
+    pieces = [b""] * len(buffer_at)
+    pieces[::2] = [buffer[a:b] for a, b in zip(buffer_at[::2], ends[::2], strict=True)]
+    pieces[1::2] = values
+    widths = [0] * len(buffer_at)
+    widths[1::2] = [b - a for a, b in tokens]
     text_at = list(accumulate(map(len, pieces[:-1]), initial=0))
-    buffer_at = [0, *chain.from_iterable(tokens)]
-    widths = [0] * len(text_at)
-    widths[1::2] = [end - start for start, end in tokens]
-    return Decoded(View(b"".join(pieces), text_at, buffer_at, widths), tokens, cut)
+    return View(b"".join(pieces), text_at, buffer_at, widths)
 
 
 def _value(token: bytes) -> bytes:
