@@ -158,7 +158,7 @@ class Index:
         """
         projected, _, found = look or self.look(text)
         tail = projected[-self.longest :]
-        positions = Positions(text, self.noise)
+        positions = Positions(text, self.noise, self._keep)
         if not found:
             return Scan(self, positions, tail, [])
         hits, gate = self._verified(found, projected, text, positions if triggers else None)
@@ -166,7 +166,7 @@ class Index:
 
     def unscanned(self, text: bytes) -> Scan:
         """The scan of a text in which no pattern can stand whole."""
-        return Scan(self, Positions(text, self.noise), self.tail(text), [])
+        return Scan(self, Positions(text, self.noise, self._keep), self.tail(text), [])
 
     def tail(self, text: bytes) -> bytes:
         """The end of the projection of `text`, as long as `pending` may need."""
