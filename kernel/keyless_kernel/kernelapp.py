@@ -7,6 +7,9 @@ message on a kernel channel can approve or reveal anything.
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import importlib
 import os
 import sys
 import tempfile
@@ -17,6 +20,19 @@ from ipykernel.kernelapp import IPKernelApp
 from jupyter_client.connect import KernelConnectionInfo
 
 from keyless_kernel.asking import AskingKernel
+from keyless_kernel.debugging import defer
+
+#: What every kernel loads while it is set up.
+_NEEDED = (
+    "IPython.core.completerlib",
+    "IPython.core.debugger",
+    "IPython.core.oinspect",
+    "keyless.magics.extension",
+    "pdb",
+    "sqlite3",
+    "tornado.platform.asyncio",
+    "unicodedata",
+)
 
 
 class KeylessKernel(AskingKernel):
@@ -41,13 +57,22 @@ class KeylessKernelApp(IPKernelApp):
 
     name = "keyless-kernel"
     connection: ClassVar[dict[str, Any]] = {}
+    listening: ClassVar[int | None] = None
 
     def init_connection_file(self) -> None:
         """Use the connection that came over the descriptor."""
         self.load_connection_info(cast(KernelConnectionInfo, self.connection))
 
     def write_connection_file(self, **kwargs: Any) -> None:
-        """There is no file: cell code could read it."""
+        """There is no file: cell code could read it.
+
+        It would say that clients can connect: the sockets are there, and keep what is sent.
+        """
+        if self.listening is not None:
+            with contextlib.suppress(BrokenPipeError):  # nobody waits for it any more
+                os.write(self.listening, b"\n")
+            os.close(self.listening)
+            KeylessKernelApp.listening = None
 
     def init_control(self, context: Any) -> None:
         """Let the debugger's socket reach the shell's in this process, without a connection.
@@ -71,21 +96,32 @@ class KeylessKernelApp(IPKernelApp):
         self.connection.clear()
 
 
-def launch(connection: dict[str, Any]) -> None:
+def preload() -> None:
+    """Load all code that the kernel needs, before anything is known that it must be told."""
+    defer()
+    for name in _NEEDED:
+        importlib.import_module(name)
+
+
+def launch(connection: dict[str, Any], listening: int | None = None) -> None:
     """Run the kernel until it is shut down.
 
     Args:
         connection: a Jupyter connection dictionary (``transport`` "ipc").
+        listening: descriptor that is written to as soon as clients can connect.
     """
     # A profile of its own, gone with the kernel: start-up files are nothing that cells could plant.
     os.environ["IPYTHONDIR"] = tempfile.mkdtemp(prefix="ipython-")
     connection["key"] = connection["key"].encode()
     KeylessKernelApp.connection = connection
+    KeylessKernelApp.listening = listening
     app = KeylessKernelApp.instance(kernel_class=KeylessKernel)
     app.extensions = ["keyless"]
     app.initialize([])  # type: ignore[no-untyped-call]
     if not _has_terminals() and app.shell is not None:
         app.shell.system = app.shell.system_raw  # "!command" would ask for a terminal
+    gc.freeze()
+    gc.enable()
     # The interpreter starts without it, so that no file of the workspace shadows a module before
     # the kernel runs; cells import from their folder as in any notebook.
     sys.path.insert(0, "")
@@ -103,4 +139,4 @@ def _has_terminals() -> bool:
     return True
 
 
-__all__ = ["KeylessKernel", "KeylessKernelApp", "launch"]
+__all__ = ["KeylessKernel", "KeylessKernelApp", "launch", "preload"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import json
 import os
 import select
@@ -33,31 +34,38 @@ _WRITABLE = ("/tmp", "/dev/shm", "/run/keyless")  # noqa: S108 - inside the sand
 def main(argv: list[str] | None = None) -> int:
     """Check the surroundings and run the kernel; returns an exit status."""
     parser = argparse.ArgumentParser(prog="keyless-kernel", add_help=False)
-    parser.add_argument("--connection-fd", type=int)
+    parser.add_argument("--start-fd", type=int)
     parser.add_argument("--lifeline-fd", type=int)
     parser.add_argument("--network-fd", type=int)
-    parser.add_argument("--listen", type=int, action="append", default=[])
+    parser.add_argument("--listening-fd", type=int)
     parser.add_argument("-f", dest="connection_file", default="")
     options, _ = parser.parse_known_args(argv)
-    if options.connection_fd is None or options.lifeline_fd is None or not _in_sandbox():
+    if options.start_fd is None or options.lifeline_fd is None or not _in_sandbox():
         print(REFUSAL, file=sys.stderr)
         return 2
     if _hung_up(options.lifeline_fd):
         return 3  # the supervisor died while this sandbox came up
     os.close(options.lifeline_fd)
-    if options.network_fd is not None:
-        _hand_out_listeners(options.network_fd, options.listen)
     # ipykernel ends when this is no longer its parent: the namespace's init, or the wrapper.
     os.environ["JPY_PARENT_PID"] = str(os.getppid())
     if os.getppid() == 1:
         from keyless_kernel.confine.landlock import stack
 
         stack([*_WRITABLE, os.environ["HOME"], os.environ["KEYLESS_WORKSPACE"]])
-    connection = _read_json(options.connection_fd)
 
-    from keyless_kernel.kernelapp import launch
+    # Nothing of what is loaded now is ever garbage: a tenth of the start went into looking.
+    gc.disable()
+    # Loaded while the sidecar gets ready: the start comes from it, by way of the supervisor.
+    from keyless_kernel.kernelapp import launch, preload
 
-    launch(connection)
+    preload()
+    start = _read_start(options.start_fd)
+    if start is None:
+        return 3  # the supervisor died, or gave up since there is no sidecar
+    os.environ.update(start["environment"])
+    if options.network_fd is not None:
+        _hand_out_listeners(options.network_fd, start["ports"])
+    launch(start["connection"], options.listening_fd)
     return 0
 
 
@@ -110,10 +118,14 @@ def _hung_up(descriptor: int) -> bool:
     return any(event & (select.POLLHUP | select.POLLERR) for _, event in poll.poll(0))
 
 
-def _read_json(descriptor: int) -> dict[str, Any]:
+def _read_start(descriptor: int) -> dict[str, Any] | None:
+    """What makes this a kernel: its connection and its way to a network; None where it never came.
+
+    There is nothing to run a cell with before.
+    """
     with os.fdopen(descriptor, "rb") as file:
-        value: dict[str, Any] = json.loads(file.read())
-    return value
+        text = file.read()
+    return dict(json.loads(text)) if text else None
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ from keyless_kernel.confine.folders import remove_tree
 #: Where the kernel's sockets lie in a sandbox of namespaces.
 SOCKETS = "/run/keyless"
 HOME = "/home/keyless"
+#: Where the kernel finds the certificates that it is to trust, where it has a way to a network.
+CERTIFICATES = "/etc/keyless"
 
 
 class Unusable(Exception):
@@ -35,6 +37,7 @@ class Places:
         sockets_inside: as the kernel sees it.
         private: for HOME and TMPDIR at the landlock levels, else empty.
         scratch: for the sidecar.
+        certificates: on the host; what is written there later, the kernel sees read-only.
         workspace: on the host.
         apart: folder outside of the runtime folder that holds the others; empty for none.
     """
@@ -43,6 +46,7 @@ class Places:
     sockets_inside: str
     private: str
     scratch: str
+    certificates: str
     workspace: str
     apart: str
 
@@ -85,7 +89,7 @@ def prepare(
 def _fill(confiner: Confiner, runtime: Path, base: Path, workspace: str) -> Places:
     if (runtime / "s").is_symlink():
         (runtime / "s").unlink()
-    for name in ("s", "private", "scratch"):
+    for name in ("s", "private", "scratch", "certificates"):
         remove_tree(base / name)
     (base / "s").mkdir(mode=0o700)
     os.chown(base / "s", confiner.uid, confiner.gid)
@@ -93,6 +97,8 @@ def _fill(confiner: Confiner, runtime: Path, base: Path, workspace: str) -> Plac
     for name in ("private", "scratch"):
         (base / name).mkdir(mode=0o700)
         (base / name).chmod(passing)
+    (base / "certificates").mkdir()
+    (base / "certificates").chmod(0o755)
     if base != runtime:
         (runtime / "s").symlink_to(base / "s")
     _make_workspace(Path(workspace), confiner)
@@ -101,6 +107,7 @@ def _fill(confiner: Confiner, runtime: Path, base: Path, workspace: str) -> Plac
         sockets_inside=SOCKETS if confiner.own_folders else str(base / "s"),
         private="" if confiner.own_folders else str(base / "private"),
         scratch=str(base / "scratch"),
+        certificates=str(base / "certificates"),
         workspace=workspace,
         apart="" if base == runtime else str(base),
     )
@@ -152,4 +159,4 @@ def _may_enter(folder: Path, uid: int, gid: int) -> bool:
     return False
 
 
-__all__ = ["HOME", "SOCKETS", "Places", "Unusable", "environment", "prepare"]
+__all__ = ["CERTIFICATES", "HOME", "SOCKETS", "Places", "Unusable", "environment", "prepare"]

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
-import socket
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -22,14 +21,15 @@ import msgspec
 from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 from jupyter_core.paths import jupyter_config_dir, jupyter_runtime_dir
+from traitlets.config import Config
 
-from keyless_kernel.confine import ConfigError, Confinement
+from keyless_kernel.confine import ConfigError, Confinement, levels
 from keyless_kernel.confine.cgroups import sweep
 from keyless_kernel.confine.config import section_from
 from keyless_kernel.confine.folders import remove_tree
 from keyless_kernel.confine.limits import Limits
-from keyless_kernel.confine.session import end_session
 from keyless_kernel.confine.settings import (
+    Found,
     MemoryCredential,
     SidecarSettings,
     data_dir,
@@ -38,12 +38,18 @@ from keyless_kernel.confine.settings import (
     policy_file,
 )
 from keyless_kernel.passphrase import PassphraseUnreadable, passphrase_from_descriptor
-from keyless_kernel.wire import LaunchSpec, line, split_lines
+from keyless_kernel.supervising import NURSERY, Nursery, Supervision
+from keyless_kernel.wire import LaunchSpec
 
 #: Longest path that an AF_UNIX address may have.
 _SUN_PATH = 107
 #: Seconds that the supervisor may take to end everything.
 _END_TIMEOUT = 15.0
+#: Seconds between two looks whether the supervisor is still there, while it has nothing to say.
+_LOOK_AGAIN = 0.5
+#: What supervisors of this server found out about confinement, by ``c.Confinement``.  Only of the
+#: levels with namespaces: a weaker one counts only where it was tried out with the kernel's start.
+_FOUND: dict[str, Found] = {}
 
 
 class KernelStartRefused(RuntimeError):
@@ -63,9 +69,7 @@ class KeylessProvisioner(LocalProvisioner):
     """
 
     level = ""
-    _control: socket.socket | None = None
-    _supervisor: subprocess.Popen[bytes] | None = None
-    _buffer: bytearray
+    _supervisor: Supervision | None = None
     _exit_code: int | None = None
     _running = False
     _spec: LaunchSpec | None = None
@@ -99,6 +103,30 @@ class KeylessProvisioner(LocalProvisioner):
             passphrase = passphrase_from_descriptor()
         except (ConfigError, PassphraseUnreadable) as error:
             raise KernelStartRefused(str(error)) from None
+        async with self._turns():
+            if early := self._supervisor_gone():
+                self._start_supervisor(
+                    NURSERY.for_next()
+                )  # it loads its code while the rest is prepared
+        try:
+            return await self._prepare(manager, config, confinement, options, passphrase, kwargs)
+        except BaseException:
+            if early:
+                async with self._turns():
+                    await self._end()  # nobody calls cleanup() when this fails
+            raise
+
+    async def _prepare(
+        self,
+        manager: Any,
+        config: Config,
+        confinement: Confinement,
+        options: dict[str, Any],
+        passphrase: str | None,
+        kwargs: dict[str, Any],
+    ) -> dict[str, Any]:
+        """Name the private folders, and say all that the supervisor must know."""
+        values = plain(config)
         runtime = self._runtime_dir()
         manager.transport = "ipc"
         manager.cache_ports = False
@@ -122,7 +150,7 @@ class KeylessProvisioner(LocalProvisioner):
             data_dir=str(data_dir()),
             policy_file=str(policy_file()),
             notebook=kwargs.get("env", {}).get("JPY_SESSION_NAME", ""),
-            config=plain(config),
+            config=values,
             memory_credentials=[
                 msgspec.convert(entry, MemoryCredential) for entry in options["credentials"] or []
             ],
@@ -137,8 +165,9 @@ class KeylessProvisioner(LocalProvisioner):
             settings=msgspec.to_builtins(settings),
             workspace=str(folder),
             ephemeral=not workspace,
-            confinement=plain(config).get("Confinement", {}),
-            limits=plain(config).get("Limits", {}),
+            confinement=values.get("Confinement", {}),
+            limits=values.get("Limits", {}),
+            found=_FOUND.get(_asked(values.get("Confinement", {}))),
             kernel_env=_kernel_environment(confinement, environment),
             start_timeout=float(confinement.sidecar_start_timeout),
             private=[
@@ -162,14 +191,14 @@ class KeylessProvisioner(LocalProvisioner):
         if self._spec is None:
             raise KernelStartRefused("launch_kernel was called before pre_launch")
         if self._supervisor_gone():
-            self._start_supervisor()
+            self._start_supervisor(NURSERY.for_next())
         self._exit_code = None
         self._running = False
         try:
-            self._send({"op": "launch", "spec": msgspec.to_builtins(self._spec)})
-            event = await self._wait_for(
-                ("launched", "failed"), timeout=self._spec.start_timeout + 15
-            )
+            event = await self._ask_to_launch(self._spec)
+            if not event and self._supervisor is not None and not self._supervisor.born:
+                self._start_supervisor(None)  # the nursery had none
+                event = await self._ask_to_launch(self._spec)
             if event.get("event") != "launched":
                 raise KernelStartRefused(event.get("error", "the supervisor ended while starting"))
         except BaseException:
@@ -178,6 +207,7 @@ class KeylessProvisioner(LocalProvisioner):
             raise
         self._exit_code = None
         self._running = True
+        _remember(self._spec, msgspec.convert(event["found"], Found))
         self.level = event["level"]
         self.pid = event["pid"]
         self.cwd = event["workspace"]
@@ -185,6 +215,10 @@ class KeylessProvisioner(LocalProvisioner):
         self.log.info(
             "Keyless kernel %s runs at level %s, %s", self.kernel_id, self.level, event["limits"]
         )
+
+    async def _ask_to_launch(self, spec: LaunchSpec) -> dict[str, Any]:
+        self._send({"op": "launch", "spec": msgspec.to_builtins(spec)})
+        return await self._wait_for(("launched", "failed"), timeout=spec.start_timeout + 15)
 
     def _turns(self) -> asyncio.Lock:
         """Held by whoever asks the supervisor for something and waits for the answer."""
@@ -194,32 +228,12 @@ class KeylessProvisioner(LocalProvisioner):
 
     def _supervisor_gone(self) -> bool:
         """Whether there is no living supervisor; what one left that was killed ends here."""
-        if self._supervisor is None:
-            return True
-        if self._supervisor.returncode is None:
-            pid = self._supervisor.pid
-            if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-                return False
-            end_session(pid)
-            self._supervisor.wait()
-        return True
+        return self._supervisor is None or self._supervisor.gone()
 
-    def _start_supervisor(self) -> None:
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        with theirs:
-            self._supervisor = subprocess.Popen(
-                [sys.executable, "-I", "-m", "keyless_kernel.supervisor", str(theirs.fileno())],
-                env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"},
-                cwd="/",
-                stdin=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(),),
-                start_new_session=True,
-            )
-        if self._control is not None:  # that of a supervisor which was killed
-            self._control.close()
-        self._control = ours
-        self._buffer = bytearray()
+    def _start_supervisor(self, nursery: Nursery | None) -> None:
+        if self._supervisor is not None:  # one that was killed
+            self._supervisor.close()
+        self._supervisor = Supervision(nursery)
         self._events = []
 
     def _runtime_dir(self) -> Path:
@@ -241,25 +255,12 @@ class KeylessProvisioner(LocalProvisioner):
     # ------------------------------------------------------------------ control socket
 
     def _send(self, message: dict[str, Any]) -> None:
-        if self._control is None:
-            return
-        # Messages are far smaller than a socket buffer, but for the launch.
-        self._control.setblocking(True)
-        try:
-            self._control.sendall(line(message))
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # the supervisor is gone; poll() tells
-        finally:
-            self._control.setblocking(False)
+        if self._supervisor is not None:
+            self._supervisor.send(message)
 
     def _receive(self) -> None:
         """Take in what the supervisor said; answers wait in ``_events`` for whoever asked."""
-        if self._control is None:
-            return
-        with contextlib.suppress(BlockingIOError, ConnectionResetError):
-            self._buffer += self._control.recv(1 << 16)
-        messages = split_lines(self._buffer)
-        for message in messages:
+        for message in self._supervisor.receive() if self._supervisor is not None else []:
             if message["event"] == "exited":
                 self._exit_code = int(message["code"])
                 if message.get("reason"):
@@ -271,15 +272,15 @@ class KeylessProvisioner(LocalProvisioner):
 
     async def _wait_for(self, events: tuple[str, ...], timeout: float) -> dict[str, Any]:
         deadline = asyncio.get_running_loop().time() + timeout
-        while asyncio.get_running_loop().time() < deadline:
+        while (left := deadline - asyncio.get_running_loop().time()) > 0:
             self._receive()
-            while self._control is not None and self._events:
+            while self._supervisor is not None and self._events:
                 message = self._events.pop(0)
                 if message["event"] in events:
                     return message
-            if self._supervisor_gone():
+            if self._supervisor is None or self._supervisor.gone():
                 return {}
-            await asyncio.sleep(0.005)
+            await self._supervisor.hear(min(left, _LOOK_AGAIN))
         return {}
 
     # ------------------------------------------------------------------ life
@@ -336,15 +337,14 @@ class KeylessProvisioner(LocalProvisioner):
         """End the supervisor, and with it all that belongs to this kernel."""
         self._send({"op": "end"})
         await self._wait_for(("ended",), timeout=_END_TIMEOUT)
-        if self._control is not None:
-            self._control.close()  # the lifeline: whatever was left ends now
-            self._control = None
         if self._supervisor is not None:
+            self._supervisor.hang_up()
             deadline = asyncio.get_running_loop().time() + _END_TIMEOUT
             while not self._supervisor_gone():
                 if asyncio.get_running_loop().time() > deadline:
                     self._supervisor.kill()
                 await asyncio.sleep(0.005)
+            self._supervisor.close()
             self._supervisor = None
         if self._spec is not None:
             # Only does something where the supervisor was killed.
@@ -361,6 +361,16 @@ class KeylessProvisioner(LocalProvisioner):
             sweep()
         self._running = False
         self._spec = None
+
+
+def _asked(confinement: dict[str, Any]) -> str:
+    return json.dumps(confinement, sort_keys=True)
+
+
+def _remember(spec: LaunchSpec, found: Found) -> None:
+    """What was found out counts for this server's further kernels."""
+    if found.level in (levels.NAMESPACES, levels.NAMESPACES_ROOT):
+        _FOUND[_asked(spec.confinement)] = found
 
 
 def _kernel_environment(confinement: Confinement, environment: dict[str, str]) -> dict[str, str]:

@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import json
 import os
 import select
 import signal
 import socket
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -23,35 +21,22 @@ from typing import Any
 
 import msgspec
 
-from keyless_kernel.confine import (
-    Bind,
-    Confined,
-    Confinement,
-    ConfinementUnavailable,
-    Confiner,
-    Sandbox,
-    WorkspaceMount,
-    interpreter_binds,
-    probe,
-    view,
-)
+from keyless_kernel.confine import Confinement, ConfinementUnavailable, Confiner
 from keyless_kernel.confine.cgroups import NoGroup
 from keyless_kernel.confine.config import section_from
 from keyless_kernel.confine.folders import remove_tree
 from keyless_kernel.confine.limits import Limits
-from keyless_kernel.confine.memory import memory_file
 from keyless_kernel.confine.metering import Limiter
-from keyless_kernel.confine.settings import KernelNetwork
+from keyless_kernel.confine.probe import as_found, strongest, try_overlay
+from keyless_kernel.confine.settings import Found
 from keyless_kernel.guard import Guard
-from keyless_kernel.places import Places, Unusable, environment, prepare
+from keyless_kernel.kernel_process import KernelProcess
+from keyless_kernel.places import Places, Unusable, prepare
+from keyless_kernel.sidecar_process import Program, SidecarFailed, SidecarProcess
 from keyless_kernel.wire import LaunchSpec, line, split_lines
 
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_DUMPABLE = 4
-#: Seconds that a sidecar gets to write its last record.
-_SIDECAR_GRACE = 3.0
-#: Bytes of the kernel's raw output that reach the server's log, per launch.
-_LOG_LIMIT = 64 * 1024
 
 
 class LaunchFailed(Exception):
@@ -59,23 +44,24 @@ class LaunchFailed(Exception):
 
 
 class Supervisor:
-    """One kernel's life.  Owns the control socket and every process below."""
+    """One kernel's life.  Owns the control socket and every process below.
 
-    def __init__(self, control: socket.socket) -> None:
+    Args:
+        control: socketpair to the provisioner.
+        program: the sidecar, where its code is loaded already.
+    """
+
+    def __init__(self, control: socket.socket, program: Program | None = None) -> None:
         self._control = control
+        self._program = program
         self._buffer = bytearray()
         self._spec: LaunchSpec | None = None
-        self._sidecar: subprocess.Popen[bytes] | None = None
-        self._sidecar_lifeline = -1
-        self._kernel: Confined | None = None
-        self._kernel_lifeline = -1
-        self._kernel_log = -1
-        self._logged = 0
+        self._sidecar: SidecarProcess | None = None
+        self._kernel: KernelProcess | None = None
         self._places: Places | None = None
         self._limiter: Limiter | None = None
         self._guard: Guard | None = None
-        #: Write end of what the kernel's magics print as warnings; and what the next one is told.
-        self._notices = -1
+        #: Why the last kernel had to end, which the next one is told.
         self._ended_for = ""
         self._wakeup, wakeup_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wakeup_write, warn_on_full_buffer=False)
@@ -88,16 +74,17 @@ class Supervisor:
         """Serve until the provisioner ends the kernel or disappears."""
         while True:
             watched = [self._control.fileno(), self._wakeup]
-            if self._kernel_log >= 0:
-                watched.append(self._kernel_log)
+            log = self._kernel.log if self._kernel else -1
+            if log >= 0:
+                watched.append(log)
             patience = self._guard.left() if self._guard and self._kernel else None
             ready, _, _ = select.select(watched, [], [], patience)
             if self._wakeup in ready:
                 with contextlib.suppress(BlockingIOError):
                     os.read(self._wakeup, 4096)
                 self._reap()
-            if self._kernel_log in ready:
-                self._copy_log()
+            if self._kernel and self._kernel.log in ready:
+                self._kernel.copy_log()
             self._look()
             if self._control.fileno() in ready:
                 messages = self._receive()
@@ -132,13 +119,13 @@ class Supervisor:
         if operation == "launch":
             try:
                 self._launch(msgspec.convert(message["spec"], LaunchSpec))
-            except (ConfinementUnavailable, LaunchFailed, NoGroup, OSError) as error:
+            except (ConfinementUnavailable, LaunchFailed, SidecarFailed, NoGroup, OSError) as error:
                 self._stop()
                 self._send({"event": "failed", "error": str(error)})
         elif operation == "signal" and self._kernel:
-            self._kernel.signal(int(message["number"]))
+            self._kernel.confined.signal(int(message["number"]))
         elif operation == "kill" and self._kernel:
-            self._kernel.kill()
+            self._kernel.confined.kill()
         elif operation == "stop":
             self._stop()
             self._send({"event": "stopped"})
@@ -146,15 +133,62 @@ class Supervisor:
     # ------------------------------------------------------------------ start
 
     def _launch(self, spec: LaunchSpec) -> None:
+        """Start sidecar and kernel side by side; the kernel becomes one when the sidecar is ready.
+
+        What takes long is that both load their code, so both are started as early as possible.
+        """
         self._stop()
         self._spec = spec
-        runtime = Path(spec.runtime_dir)
-        runtime.mkdir(mode=0o700, parents=True, exist_ok=True)
-        confiner = probe(section_from(Confinement, {"Confinement": spec.confinement}), runtime)
+        Path(spec.runtime_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
+        kernel_end, sidecar_end = socket.socketpair()
+        ways_in, ways_out = socket.socketpair()
+        with kernel_end, sidecar_end, ways_in, ways_out:
+            self._sidecar = SidecarProcess(spec.python, sidecar_end, ways_out, self._program)
+            self._limiter = Limiter.find()
+            found, places = self._confine(spec, kernel_end, ways_in)
+        its_own = {
+            "workspace": places.workspace,
+            "scratch": places.scratch,
+            "found": msgspec.to_builtins(found),
+        }
+        self._sidecar.configure({**spec.settings, **its_own})
+        self._await_start(time.monotonic() + spec.start_timeout)
+        self._send(
+            {
+                "event": "launched",
+                "level": found.level,
+                "found": msgspec.to_builtins(found),
+                "limits": self._limiter.mechanism,
+                "pid": self._kernel.confined.init_pid if self._kernel else 0,
+                "workspace": places.workspace,
+                "apart": places.apart,
+            }
+        )
+
+    def _confine(
+        self, spec: LaunchSpec, channel: socket.socket, ways: socket.socket
+    ) -> tuple[Found, Places]:
+        """Start the kernel's sandbox at the strongest level, which is known or found out."""
+        config = section_from(Confinement, {"Confinement": spec.confinement})
+        if spec.found is not None:
+            try:
+                known = as_found(config, spec.found)
+                return spec.found, self._start_kernel(spec, known, channel, ways)
+            except ConfinementUnavailable:
+                pass  # something has changed on this machine: finding out says what
+        confiner = strongest(config)
+        places = self._start_kernel(spec, confiner, channel, ways)
+        # Only tools need overlays: tried while the kernel loads.
+        try_overlay(confiner, Path(spec.runtime_dir))
+        return Found(confiner.level, confiner.overlay), places
+
+    def _start_kernel(
+        self, spec: LaunchSpec, confiner: Confiner, channel: socket.socket, ways: socket.socket
+    ) -> Places:
         try:
             places = prepare(
                 confiner,
-                runtime,
+                Path(spec.runtime_dir),
                 spec.workspace,
                 ephemeral=spec.ephemeral,
                 apart=self._places.apart if self._places else "",
@@ -162,150 +196,52 @@ class Supervisor:
         except Unusable as error:
             raise LaunchFailed(str(error)) from None
         self._places = places
-        self._limiter = Limiter.find()
+        if self._guard:
+            self._guard.close()
         limits = section_from(Limits, {"Limits": spec.limits})
         private = "" if confiner.own_folders else places.private
-        self._guard = Guard(limits, self._limiter, places.workspace, confiner.level, private)
-        kernel_end, sidecar_end = socket.socketpair()
-        ways_in, ways_out = socket.socketpair()
-        with kernel_end, sidecar_end, ways_in, ways_out:
-            network = self._start_sidecar(spec, places, sidecar_end, ways_out)
-            self._start_kernel(spec, confiner, places, kernel_end, self._guard, network, ways_in)
-        self._send(
-            {
-                "event": "launched",
-                "level": confiner.level,
-                "limits": self._limiter.mechanism,
-                "pid": self._kernel_pid(),
-                "workspace": places.workspace,
-                "apart": places.apart,
-            }
-        )
+        limiter = self._limiter or Limiter.find()
+        self._guard = Guard(limits, limiter, places.workspace, confiner.level, private)
+        self._kernel = KernelProcess(spec, confiner, places, self._guard, channel, ways)
+        if self._ended_for:
+            self._kernel.tell(f"Before its restart, {self._ended_for}.")
+            self._ended_for = ""
+        return places
 
-    def _start_sidecar(
-        self, spec: LaunchSpec, places: Places, channel: socket.socket, ways_out: socket.socket
-    ) -> KernelNetwork:
-        its_own = {"workspace": places.workspace, "scratch": places.scratch}
-        # In memory: credentials that a host registered, and a passphrase, must not reach a disk.
-        settings = memory_file(json.dumps({**spec.settings, **its_own}).encode())
-        lifeline_read, self._sidecar_lifeline = os.pipe2(os.O_CLOEXEC)
-        status_read, status_write = os.pipe2(os.O_CLOEXEC)
-        descriptors = (settings, channel.fileno(), status_write, lifeline_read, ways_out.fileno())
-        names = ("settings", "channel", "status", "lifeline", "network")
-        arguments = [
-            word
-            for name, descriptor in zip(names, descriptors, strict=True)
-            for word in (f"--{name}-fd", str(descriptor))
-        ]
-        try:
-            self._sidecar = subprocess.Popen(
-                [spec.python, "-I", "-B", "-m", "keyless_sidecar", "serve", *arguments],
-                env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": "/nonexistent"},
-                cwd="/",
-                stdin=subprocess.DEVNULL,
-                pass_fds=descriptors,
-                start_new_session=True,
-            )
-        finally:
-            for descriptor in (settings, lifeline_read, status_write):
-                os.close(descriptor)
-        with os.fdopen(status_read, "rb") as status:
-            answer = self._read_status(status.fileno(), spec.start_timeout)
-        if not answer.get("ready"):
-            raise LaunchFailed(str(answer.get("error") or "the sidecar did not start"))
-        return msgspec.convert(answer.get("network", {}), KernelNetwork)
+    def _await_start(self, deadline: float) -> None:
+        """Until the sidecar is ready, and clients can connect to the kernel or it has ended.
 
-    def _read_status(self, descriptor: int, timeout: float) -> dict[str, Any]:
-        """The sidecar's one status line; gives up when the provisioner goes or time is over."""
-        deadline = time.monotonic() + timeout
+        Args:
+            deadline: by the monotonic clock.
+
+        Raises:
+            LaunchFailed: the sidecar takes too long, or nobody waits any more.
+            SidecarFailed: the sidecar doesn't start.
+        """
+        kernel, sidecar = self._kernel, self._sidecar
+        if kernel is None or sidecar is None:
+            raise LaunchFailed("nothing was started")
+        network = None
+        while network is None:
+            if not self._wait(sidecar.descriptors, deadline):
+                timeout = self._spec.start_timeout if self._spec else 0
+                raise LaunchFailed(f"the sidecar did not start within {timeout:g} s")
+            network = sidecar.advance()
+        kernel.connect(network)
+        # A kernel that takes longer is the client's affair, and so is one that ends meanwhile.
+        self._wait({kernel.listening: select.POLLIN}, deadline)
+
+    def _wait(self, descriptors: dict[int, int], deadline: float) -> bool:
+        """Until one of them is ready; False at the deadline."""
         poll = select.poll()
-        poll.register(descriptor, select.POLLIN)
+        for descriptor, events in descriptors.items():
+            poll.register(descriptor, events)
         # Only its end counts now; what it says (a kill, say) has its turn after the launch.
         poll.register(self._control, select.POLLRDHUP)
-        data = b""
-        while not data.endswith(b"\n"):
-            left = deadline - time.monotonic()
-            ready = [number for number, _ in poll.poll(max(left * 1000, 0))] if left > 0 else []
-            if not ready:
-                raise LaunchFailed(f"the sidecar did not start within {timeout:g} s")
-            if descriptor not in ready:
-                raise LaunchFailed("the server went away")
-            chunk = os.read(descriptor, 65536)
-            if not chunk:
-                raise LaunchFailed("the sidecar ended while starting; see the server's log")
-            data += chunk
-        answer: dict[str, Any] = json.loads(data)
-        return answer
-
-    def _start_kernel(
-        self,
-        spec: LaunchSpec,
-        confiner: Confiner,
-        places: Places,
-        channel: socket.socket,
-        guard: Guard,
-        network: KernelNetwork,
-        ways_in: socket.socket,
-    ) -> None:
-        binds = interpreter_binds(spec.python, packages=("keyless", "keyless_kernel"))
-        extra = tuple(Bind(path, path) for path in spec.confinement.get("read_only_paths", []))
-        view.refuse_exposure((*binds, *extra), spec.private)
-        if not spec.ephemeral:
-            view.refuse_exposure((Bind(places.workspace, places.workspace),), spec.private)
-        sockets = Bind(places.sockets, places.sockets_inside, writable=True)
-        lifeline_read, self._kernel_lifeline = os.pipe2(os.O_CLOEXEC)
-        self._kernel_log, log_write = os.pipe2(os.O_CLOEXEC)
-        self._logged = 0
-        # A pipe: the kernel can read its connection only once.
-        read_end, write_end = os.pipe2(os.O_CLOEXEC)
-        inside = {**spec.connection, "ip": f"{places.sockets_inside}/k"}
-        os.write(write_end, json.dumps(inside).encode())
-        os.close(write_end)
-        notices, self._notices = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        if self._ended_for:
-            self._tell(f"Before its restart, {self._ended_for}.")
-            self._ended_for = ""
-        variables = {
-            **spec.kernel_env,
-            **environment(confiner, places),
-            **network.environment,
-            "KEYLESS_CHANNEL_FD": str(channel.fileno()),
-            "KEYLESS_NOTICE_FD": str(notices),
-        }
-        sandbox = Sandbox(
-            argv=(
-                spec.python,
-                *("-P", "-m", "keyless_kernel.launcher"),
-                *("--connection-fd", str(read_end), "--lifeline-fd", str(lifeline_read)),
-                *("--network-fd", str(ways_in.fileno())),
-                *(word for port in network.ports for word in ("--listen", str(port))),
-            ),
-            env=variables,
-            cwd=confiner.workspace_path(places.workspace),
-            binds=(*binds, *extra, sockets),
-            files=tuple((path, text.encode()) for path, text in network.files.items()),
-            workspace=WorkspaceMount(places.workspace, "rw"),
-            private=places.private,
-            limits=guard.process_limits,
-            cgroup=guard.entry,
-        )
-        try:
-            self._kernel = confiner.spawn(
-                sandbox,
-                stdin=subprocess.DEVNULL,
-                stdout=log_write,
-                stderr=log_write,
-                pass_fds=(
-                    *(read_end, lifeline_read, channel.fileno(), notices),
-                    ways_in.fileno(),
-                ),
-            )
-        finally:
-            for descriptor in (read_end, lifeline_read, log_write, notices):
-                os.close(descriptor)
-
-    def _kernel_pid(self) -> int:
-        return self._kernel.init_pid if self._kernel else 0
+        ready = poll.poll(max(deadline - time.monotonic(), 0) * 1000)
+        if any(number == self._control.fileno() for number, _ in ready):
+            raise LaunchFailed("the server went away")
+        return bool(ready)
 
     # ------------------------------------------------------------------ watching
 
@@ -320,14 +256,15 @@ class Supervisor:
                 break
             if self._kernel and found.si_pid == self._kernel.process.pid:
                 code = self._kernel.process.wait()
-                self._copy_log()
+                self._kernel.copy_log()
                 if self._guard and not self._ended_for:
-                    self._ended_for = self._guard.last_words(self._kernel.init_pid, code)
+                    init_pid = self._kernel.confined.init_pid
+                    self._ended_for = self._guard.last_words(init_pid, code)
                 reason = self._ended_for
                 self._stop(reason)
                 self._send({"event": "exited", "code": code, "reason": reason})
-            elif self._sidecar and found.si_pid == self._sidecar.pid:
-                self._sidecar.wait()
+            elif self._sidecar and found.si_pid == self._sidecar.process.pid:
+                self._sidecar.close()
                 self._sidecar = None
                 self._sweep_groups()
             else:
@@ -338,20 +275,15 @@ class Supervisor:
         """End the kernel where it is beyond a limit, and say why."""
         if self._guard is None or self._kernel is None:
             return
-        finding = self._guard.look(self._kernel.init_pid)
+        finding = self._guard.look(self._kernel.confined.init_pid)
         if finding is None:
             return
         if finding.fatal:
             self._ended_for = finding.text
-            self._kernel.kill()
+            self._kernel.confined.kill()
         else:
-            self._tell(f"{finding.text[0].upper()}{finding.text[1:]}.")
+            self._kernel.tell(f"{finding.text[0].upper()}{finding.text[1:]}.")
             self._send({"event": "notice", "text": finding.text})
-
-    def _tell(self, text: str) -> None:
-        """Let the kernel's magics print a warning; one that isn't read doesn't matter."""
-        with contextlib.suppress(OSError):
-            os.write(self._notices, text.encode() + b"\n")
 
     def _sweep_groups(self) -> None:
         """Remove the control groups of a sidecar that was killed, with what runs in them."""
@@ -360,31 +292,11 @@ class Supervisor:
 
     def _kill_orphans(self) -> None:
         """Kill children that are not ours: a dead sidecar's, or a dead bubblewrap's."""
-        known = {p.pid for p in (self._sidecar, self._kernel and self._kernel.process) if p}
+        known = {part.process.pid for part in (self._sidecar, self._kernel) if part}
         for pid in _children():
             if pid not in known:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-
-    def _copy_log(self) -> None:
-        """Pass on what the kernel process itself printed, harmless for a terminal, and capped."""
-        if self._kernel_log < 0 or not select.select([self._kernel_log], [], [], 0)[0]:
-            return
-        data = os.read(self._kernel_log, 65536)
-        if not data:
-            os.close(self._kernel_log)
-            self._kernel_log = -1
-            return
-        left = _LOG_LIMIT - self._logged
-        self._logged += len(data)
-        if left > 0:
-            text = data[:left].decode(errors="replace")
-            clean = "".join(
-                c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text
-            )
-            with contextlib.suppress(OSError):
-                sys.stderr.write(clean)
-                sys.stderr.flush()
 
     # ------------------------------------------------------------------ end
 
@@ -397,23 +309,9 @@ class Supervisor:
         if self._kernel:
             self._kernel.close()
             self._kernel = None
-        if self._sidecar_lifeline >= 0:
-            if reason:
-                with contextlib.suppress(OSError):
-                    os.write(self._sidecar_lifeline, reason.encode() + b"\n")
-            os.close(self._sidecar_lifeline)
-            self._sidecar_lifeline = -1
         if self._sidecar:
-            try:
-                self._sidecar.wait(timeout=_SIDECAR_GRACE)
-            except subprocess.TimeoutExpired:
-                self._sidecar.kill()
-                self._sidecar.wait()
+            self._sidecar.close(reason)
             self._sidecar = None
-        for name in ("_kernel_lifeline", "_kernel_log", "_notices"):
-            if getattr(self, name) >= 0:
-                os.close(getattr(self, name))
-                setattr(self, name, -1)
         self._sweep()
         if self._guard:
             self._guard.close()
@@ -448,25 +346,35 @@ class Supervisor:
                 Path(folder).parent.rmdir()
 
 
-def _harmless(character: str) -> bool:
-    return character.isprintable() or character in "\n\t"
-
-
 def _children() -> list[int]:
     """Pids of this process's children (it has one thread)."""
     pid = os.getpid()
     return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def main() -> int:
-    """Entry point: ``python -I -m keyless_kernel.supervisor FD``."""
+def serve(control: socket.socket, program: Program | None = None) -> int:
+    """Be a supervisor until the provisioner ends the kernel or disappears.
+
+    Args:
+        control: socketpair to the provisioner.
+        program: as :class:`Supervisor` takes it.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
     libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-    control = socket.socket(fileno=int(sys.argv[1]))
     control.set_inheritable(False)
-    return Supervisor(control).run()
+    own = os.pidfd_open(os.getpid())
+    with contextlib.suppress(OSError):
+        # The provisioner isn't the parent of one that was forked, and must know when it ends.
+        socket.send_fds(control, [line({"event": "born", "pid": os.getpid()})], [own])
+    os.close(own)
+    return Supervisor(control, program).run()
+
+
+def main() -> int:
+    """Entry point: ``python -I -m keyless_kernel.supervisor FD``."""
+    return serve(socket.socket(fileno=int(sys.argv[1])))
 
 
 if __name__ == "__main__":

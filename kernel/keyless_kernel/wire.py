@@ -11,6 +11,13 @@ from typing import Any
 
 import msgspec
 
+from keyless_kernel.confine.settings import Found
+
+#: What a nursery says when it has loaded everything.
+READY = b"ready"
+#: Its last argument: room for the command lines of what it forks.
+PADDING = "." * 400
+
 
 class LaunchSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All that the supervisor needs to start one kernel with its sidecar."""
@@ -34,6 +41,8 @@ class LaunchSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     private: list[str]
     #: ``c.Limits``.
     limits: dict[str, Any] = {}
+    #: What another supervisor of the same server found out about confinement.
+    found: Found | None = None
 
     def __repr__(self) -> str:
         return f"LaunchSpec({self.runtime_dir!r})"

@@ -1,15 +1,22 @@
 """``python -I -m keyless_sidecar serve|vault|page|audit|…``: the privileged program.
 
-``serve`` is started by the supervisor, one for each kernel; the others by ``jupyter keyless``.
+``serve`` is started, or forked, by the supervisor, one for each kernel; the others by
+``jupyter keyless``.
 """
 
 from __future__ import annotations
 
+import importlib
 import sys
 
 from keyless_sidecar.hardening import HardeningError, harden
 
-__all__ = ["main"]
+__all__ = ["main", "preload"]
+
+
+def preload() -> None:
+    """Load the code of ``serve``, for a process that forks sidecars; nothing of it runs."""
+    importlib.import_module("keyless_sidecar.server")
 
 
 def main(argv: list[str] | None = None) -> int:

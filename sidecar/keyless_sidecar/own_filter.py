@@ -1,9 +1,9 @@
 """The sidecar's own system-call filter: what neither it nor anything that it starts has a use for.
 
-:mod:`keyless_sidecar.server` calls :func:`restrict` before it probes the confinement, so that the
-probe's sandbox proves that sandboxes start under it.  A filter is inherited by every child, and
-bubblewrap needs mounts, namespaces and ``pivot_root``; so this is a deny-list.  Each sandbox has an
-allow-list of its own on top (:mod:`keyless_kernel.confine.seccomp`).
+:mod:`keyless_sidecar.server` calls :func:`restrict` before it starts anything.  A filter is
+inherited by every child, and bubblewrap needs mounts, namespaces and ``pivot_root``; so this is a
+deny-list.  Each sandbox has an allow-list of its own on top
+(:mod:`keyless_kernel.confine.seccomp`).
 """
 
 from __future__ import annotations

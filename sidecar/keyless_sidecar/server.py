@@ -28,6 +28,7 @@ import msgspec
 from keyless.protocol.calls import SDK
 from keyless_kernel.confine import ConfinementUnavailable, Confiner, probe
 from keyless_kernel.confine.bubblewrap import find_bwrap
+from keyless_kernel.confine.probe import as_found
 from keyless_kernel.confine.settings import SidecarSettings
 from keyless_sidecar.approvals import Approvals, Scope
 from keyless_sidecar.audit import AuditLog, AuditUnavailable
@@ -159,7 +160,10 @@ def _start(settings_fd: int) -> Parts:
             settings = msgspec.json.decode(file.read(), type=SidecarSettings)
         config = build(settings.config)
         unfiltered = restrict(_bubblewrap(config))
-        confiner = probe(config.confinement, Path(settings.scratch))
+        if settings.found is None:
+            confiner = probe(config.confinement, Path(settings.scratch))
+        else:  # the supervisor has a sandbox running at that level
+            confiner = as_found(config.confinement, settings.found)
         workspace = WorkspaceRoot(settings.workspace, confiner.workspace_path(settings.workspace))
         tools = load_tools(
             {

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 _PR_SET_CHILD_SUBREAPER = 36
+NURSERY = "keyless_kernel.nursery"
 
 
 def adopt_orphans() -> None:
@@ -18,7 +19,10 @@ def adopt_orphans() -> None:
 
 
 def descendants(pid: int | None = None) -> dict[int, str]:
-    """Living descendants of a process (default: this one) with their command lines."""
+    """Living descendants of a process (default: this one) with their command lines.
+
+    But for the nursery: it belongs to no kernel, holds nothing of one, and ends with its server.
+    """
     parents: dict[int, int] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -36,7 +40,7 @@ def descendants(pid: int | None = None) -> dict[int, str]:
                 with contextlib.suppress(OSError):
                     line = Path(f"/proc/{child}/cmdline").read_bytes()
                     found[child] = line.replace(b"\0", b" ").decode(errors="replace")
-    return found
+    return {child: line for child, line in found.items() if NURSERY not in line}
 
 
 def of_commands(pid: int) -> dict[int, str]:

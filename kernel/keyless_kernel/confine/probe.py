@@ -17,6 +17,7 @@ from keyless_kernel.confine.config import Confinement
 from keyless_kernel.confine.errors import ConfinementUnavailable
 from keyless_kernel.confine.landlock_confiner import LandlockConfiner
 from keyless_kernel.confine.sandbox import WORKSPACE, Bind, Sandbox, WorkspaceMount
+from keyless_kernel.confine.settings import Found
 from keyless_kernel.confine.view import interpreter_binds
 
 #: First version of bubblewrap that mounts overlays.
@@ -51,20 +52,20 @@ def probe(config: Confinement, scratch: Path | None = None) -> Confiner:
     Raises:
         ConfinementUnavailable: nothing works that is as strong as ``config.minimum``.
     """
-    if sys.platform != "linux":
-        raise ConfinementUnavailable(
-            f"Keyless isolates kernels by Linux namespaces or Landlock; this is {sys.platform}. "
-            "Run it on Linux, or in a Linux virtual machine or container"
-        )
-    root = os.geteuid() == 0
-    strongest = levels.NAMESPACES_ROOT if root else levels.NAMESPACES
-    if not levels.at_least(strongest, config.minimum):
-        raise ConfinementUnavailable(
-            f"c.Confinement.minimum asks for {config.minimum!r}, but the strongest level for "
-            f"{'root' if root else 'an ordinary user'} is {strongest!r}"
-        )
+    confiner = strongest(config)
+    try_overlay(confiner, scratch)
+    return confiner
+
+
+def strongest(config: Confinement) -> Confiner:
+    """The same, without a try whether overlays work: a kernel's own sandbox needs none.
+
+    Raises:
+        ConfinementUnavailable: nothing works that is as strong as ``config.minimum``.
+    """
+    root = _allowed_root(config)
     reasons: list[str] = []
-    for attempt in (partial(_namespaces, config, root, scratch), partial(_landlock, config, root)):
+    for attempt in (partial(_namespaces, config, root), partial(_landlock, config, root)):
         try:
             return attempt()
         except ConfinementUnavailable as error:
@@ -72,21 +73,88 @@ def probe(config: Confinement, scratch: Path | None = None) -> Confiner:
     raise ConfinementUnavailable("; ".join(reasons))
 
 
-def _namespaces(config: Confinement, root: bool, scratch: Path | None) -> Confiner:
+def try_overlay(confiner: Confiner, scratch: Path | None = None) -> None:
+    """Find out whether overlays work, and note it in the confiner."""
+    if isinstance(confiner, BubblewrapConfiner) and bwrap_version(confiner.bwrap) >= OVERLAY_SINCE:
+        confiner.overlay = _overlay_works(confiner, scratch)
+
+
+def as_found(config: Confinement, found: Found) -> Confiner:
+    """The confiner that another trusted process of this machine has found by :func:`probe`.
+
+    Nothing is tried out again.  What doesn't hold any more makes sandboxes fail: none is weaker
+    than its level says, since each is made whole or not at all.
+
+    Args:
+        config: as that process had it.
+        found: what it found.
+
+    Raises:
+        ConfinementUnavailable: the level isn't one that ``config`` allows this user.
+    """
+    root = _allowed_root(config)
+    mine = levels.NAMESPACES_ROOT if root else levels.NAMESPACES
+    if found.level == mine:
+        confiner: Confiner = _bubblewrap(config, root)
+        confiner.overlay = found.overlay
+        return confiner
+    weaker = levels.LANDLOCK_ROOT if root else levels.LANDLOCK
+    if found.level != weaker:
+        raise ConfinementUnavailable(f"the level {found.level!r} is none of this user's")
+    return _landlocked(config, root)
+
+
+def _allowed_root(config: Confinement) -> bool:
+    """Whether this is root; raises where not even its strongest level would be enough."""
+    if sys.platform != "linux":
+        raise ConfinementUnavailable(
+            f"Keyless isolates kernels by Linux namespaces or Landlock; this is {sys.platform}. "
+            "Run it on Linux, or in a Linux virtual machine or container"
+        )
+    root = os.geteuid() == 0
+    best = levels.NAMESPACES_ROOT if root else levels.NAMESPACES
+    if not levels.at_least(best, config.minimum):
+        raise ConfinementUnavailable(
+            f"c.Confinement.minimum asks for {config.minimum!r}, but the strongest level for "
+            f"{'root' if root else 'an ordinary user'} is {best!r}"
+        )
+    return root
+
+
+def _namespaces(config: Confinement, root: bool) -> Confiner:
+    confiner = _bubblewrap(config, root)
+    failure = _try(confiner, None)
+    if failure:
+        raise ConfinementUnavailable(_explain(failure, root))
+    return confiner
+
+
+def _bubblewrap(config: Confinement, root: bool) -> BubblewrapConfiner:
     bwrap = find_bwrap(config.bwrap)
     level = levels.NAMESPACES_ROOT if root else levels.NAMESPACES
     uid, gid = _identity(config, root)
     confiner = BubblewrapConfiner(level=level, bwrap=bwrap, uid=uid, gid=gid, overlay=False)
-    failure = _try(confiner, None)
-    if failure:
-        raise ConfinementUnavailable(_explain(failure, root))
     confiner.guarantees += (levels.STACKED if landlock.abi() else levels.NOT_STACKED,)
-    if bwrap_version(bwrap) >= OVERLAY_SINCE:
-        confiner.overlay = _overlay_works(confiner, scratch)
     return confiner
 
 
 def _landlock(config: Confinement, root: bool) -> Confiner:
+    confiner = _landlocked(config, root)
+    level = confiner.level
+    # The interpreter itself, since there are no mounts that would bring it within reach.
+    command = (sys.executable, "-I", "-S", "-c", _CHECKS)
+    failure = _try(confiner, None, command=command, binds=interpreter_binds(sys.executable))
+    if failure:
+        raise ConfinementUnavailable(
+            f"no sandbox at the level {level!r} ({failure}); as root it takes CAP_SETUID, "
+            "CAP_SETGID and CAP_SETPCAP, and an interpreter in a folder that others may enter"
+            if root
+            else f"no sandbox at the level {level!r} ({failure})"
+        )
+    return confiner
+
+
+def _landlocked(config: Confinement, root: bool) -> Confiner:
     level = levels.LANDLOCK_ROOT if root else levels.LANDLOCK
     if not levels.at_least(level, config.minimum):
         raise ConfinementUnavailable(
@@ -100,18 +168,7 @@ def _landlock(config: Confinement, root: bool) -> Confiner:
             + (f"this kernel has version {version}" if version else "this kernel has none")
         )
     uid, gid = _identity(config, root)
-    confiner = LandlockConfiner(level=level, uid=uid, gid=gid)
-    # The interpreter itself, since there are no mounts that would bring it within reach.
-    command = (sys.executable, "-I", "-S", "-c", _CHECKS)
-    failure = _try(confiner, None, command=command, binds=interpreter_binds(sys.executable))
-    if failure:
-        raise ConfinementUnavailable(
-            f"no sandbox at the level {level!r} ({failure}); as root it takes CAP_SETUID, "
-            "CAP_SETGID and CAP_SETPCAP, and an interpreter in a folder that others may enter"
-            if root
-            else f"no sandbox at the level {level!r} ({failure})"
-        )
-    return confiner
+    return LandlockConfiner(level=level, uid=uid, gid=gid)
 
 
 def _identity(config: Confinement, root: bool) -> tuple[int, int]:

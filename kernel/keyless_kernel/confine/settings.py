@@ -47,6 +47,18 @@ class MemoryCredential(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return f"MemoryCredential({self.name!r}, {self.kind!r})"
 
 
+class Found(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What :func:`keyless_kernel.confine.probe` found, for who would find the same again.
+
+    Between trusted processes only, and never by an environment: whoever says it, decides.
+    """
+
+    #: One of :data:`keyless_kernel.confine.levels.LEVELS`.
+    level: str
+    #: Whether overlays work.
+    overlay: bool
+
+
 class SidecarSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All that a sidecar is told when it starts, as JSON on a descriptor."""
 
@@ -66,6 +78,8 @@ class SidecarSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     config: dict[str, dict[str, Any]] = {}
     memory_credentials: list[MemoryCredential] = []
     passphrase: str | None = None
+    #: What the supervisor found out about confinement; without it the sidecar finds out itself.
+    found: Found | None = None
 
     def __repr__(self) -> str:
         return f"SidecarSettings({self.kernel_id!r})"
