@@ -26,6 +26,8 @@ from keyless_kernel.wire import PADDING, READY, line, split_lines
 _COLLECTED = 1.0
 #: Kernels that are started within so many seconds wait for a nursery that still loads.
 _CROWD = 1.0
+#: Seconds that a nursery without supervisors may take to end.
+_LEAVING = 0.5
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
 
 
@@ -218,8 +220,15 @@ class Nursery:
     def close(self) -> None:
         """End it; supervisors go on."""
         with self._lock:
-            if self._owner == os.getpid():
-                self._end()
+            if self._owner != os.getpid():
+                return
+            self._end()
+            for process in self._processes:
+                try:
+                    process.wait(timeout=_LEAVING)
+                except subprocess.TimeoutExpired:
+                    process.returncode = 0  # it goes with the last supervisor; nobody waits for it
+            self._processes = []
 
     def _start(self) -> None:
         if self._control is not None and not self._hung_up(self._control):
