@@ -29,6 +29,7 @@ from keyless_kernel.confine.limits import Limits
 from keyless_kernel.confine.metering import Limiter
 from keyless_kernel.confine.probe import as_found, strongest, try_overlay
 from keyless_kernel.confine.settings import Found
+from keyless_kernel.forking import ForkingImpossible
 from keyless_kernel.guard import Guard
 from keyless_kernel.kernel_process import KernelProcess
 from keyless_kernel.places import Places, Unusable, prepare
@@ -57,6 +58,8 @@ class Supervisor:
         self._buffer = bytearray()
         self._spec: LaunchSpec | None = None
         self._sidecar: SidecarProcess | None = None
+        #: The next launch's sidecar, where it could be forked ahead.
+        self._next: _Newborn | None = None
         self._kernel: KernelProcess | None = None
         self._places: Places | None = None
         self._limiter: Limiter | None = None
@@ -72,6 +75,7 @@ class Supervisor:
 
     def run(self) -> int:
         """Serve until the provisioner ends the kernel or disappears."""
+        self._fork_ahead()
         while True:
             watched = [self._control.fileno(), self._wakeup]
             log = self._kernel.log if self._kernel else -1
@@ -129,6 +133,7 @@ class Supervisor:
         elif operation == "stop":
             self._stop()
             self._send({"event": "stopped"})
+            self._fork_ahead()
 
     # ------------------------------------------------------------------ start
 
@@ -140,18 +145,19 @@ class Supervisor:
         self._stop()
         self._spec = spec
         Path(spec.runtime_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
-        kernel_end, sidecar_end = socket.socketpair()
-        ways_in, ways_out = socket.socketpair()
-        with kernel_end, sidecar_end, ways_in, ways_out:
-            self._sidecar = SidecarProcess(spec.python, sidecar_end, ways_out, self._program)
+        newborn, self._next = self._next or _Newborn(spec.python), None
+        self._sidecar = newborn.sidecar
+        with newborn.channel, newborn.ways:
             self._limiter = Limiter.find()
-            found, places = self._confine(spec, kernel_end, ways_in)
+            found, places = self._confine(spec, newborn.channel, newborn.ways)
         its_own = {
             "workspace": places.workspace,
             "scratch": places.scratch,
             "found": msgspec.to_builtins(found),
         }
         self._sidecar.configure({**spec.settings, **its_own})
+        # Nobody else needs to hold what is the sidecar's to know.
+        self._spec = spec = msgspec.structs.replace(spec, settings={})
         self._await_start(time.monotonic() + spec.start_timeout)
         self._send(
             {
@@ -164,6 +170,16 @@ class Supervisor:
                 "apart": places.apart,
             }
         )
+
+    def _fork_ahead(self) -> None:
+        """Fork the next launch's sidecar, where that is possible.
+
+        Before the launch is heard of: what is forked has all that this process knows, and values
+        that a host registered are to be in the sidecar's vault only.
+        """
+        if self._program is not None and self._next is None:
+            with contextlib.suppress(ForkingImpossible, OSError):
+                self._next = _Newborn(sys.executable, self._program)
 
     def _confine(
         self, spec: LaunchSpec, channel: socket.socket, ways: socket.socket
@@ -267,6 +283,9 @@ class Supervisor:
                 self._sidecar.close()
                 self._sidecar = None
                 self._sweep_groups()
+            elif self._next and found.si_pid == self._next.sidecar.process.pid:
+                self._next.close()
+                self._next = None
             else:
                 os.waitpid(found.si_pid, 0)
         self._kill_orphans()
@@ -290,13 +309,15 @@ class Supervisor:
         if self._limiter:
             self._limiter.sweep()
 
-    def _kill_orphans(self) -> None:
+    def _kill_orphans(self) -> list[int]:
         """Kill children that are not ours: a dead sidecar's, or a dead bubblewrap's."""
-        known = {part.process.pid for part in (self._sidecar, self._kernel) if part}
-        for pid in _children():
-            if pid not in known:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+        ahead = self._next and self._next.sidecar
+        known = {part.process.pid for part in (self._sidecar, self._kernel, ahead) if part}
+        orphans = [pid for pid in _children() if pid not in known]
+        for pid in orphans:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return orphans
 
     # ------------------------------------------------------------------ end
 
@@ -319,18 +340,21 @@ class Supervisor:
         self._sweep_groups()
 
     def _sweep(self) -> None:
-        """Kill and reap until no child is left."""
+        """Kill and reap until nothing is left of kernel and sidecar."""
         for _ in range(1000):
-            self._kill_orphans()
-            try:
-                while os.waitpid(-1, os.WNOHANG)[0]:
-                    pass
-            except ChildProcessError:
+            orphans = self._kill_orphans()
+            if not orphans:
                 return
+            for pid in orphans:
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(pid, os.WNOHANG)
             time.sleep(0.005)
 
     def _end(self) -> None:
         """End everything and remove every trace."""
+        if self._next:
+            self._next.close()
+            self._next = None
         self._stop()
         if self._spec is None:
             return
@@ -344,6 +368,28 @@ class Supervisor:
             # The parent is shared by kernels; the last one out removes it.
             with contextlib.suppress(OSError):
                 Path(folder).parent.rmdir()
+
+
+class _Newborn:
+    """A sidecar that waits for its settings, with the other ends of what it will speak over."""
+
+    def __init__(self, python: str, program: Program | None = None) -> None:
+        self.channel, channel = socket.socketpair()
+        self.ways, ways = socket.socketpair()
+        with channel, ways:
+            try:
+                self.sidecar = SidecarProcess(python, channel, ways, program)
+            except BaseException:
+                self.channel.close()
+                self.ways.close()
+                raise
+
+    def close(self) -> None:
+        """It isn't needed."""
+        self.channel.close()
+        self.ways.close()
+        self.sidecar.process.kill()
+        self.sidecar.close()
 
 
 def _children() -> list[int]:

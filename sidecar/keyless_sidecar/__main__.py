@@ -16,7 +16,7 @@ __all__ = ["main", "preload"]
 
 def preload() -> None:
     """Load the code of ``serve``, for a process that forks sidecars; nothing of it runs."""
-    importlib.import_module("keyless_sidecar.server")
+    importlib.import_module("keyless_sidecar.serving")
 
 
 def main(argv: list[str] | None = None) -> int:

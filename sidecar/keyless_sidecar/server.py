@@ -17,45 +17,23 @@ import json
 import logging
 import os
 import signal
-import socket
 import sys
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
-from keyless.protocol.calls import SDK
 from keyless_kernel.confine import ConfinementUnavailable, Confiner, probe
 from keyless_kernel.confine.bubblewrap import find_bwrap
 from keyless_kernel.confine.probe import as_found
-from keyless_kernel.confine.settings import SidecarSettings
-from keyless_sidecar.approvals import Approvals, Scope
+from keyless_kernel.confine.settings import KernelNetwork, SidecarSettings
 from keyless_sidecar.audit import AuditLog, AuditUnavailable
-from keyless_sidecar.calls.content import Owner
-from keyless_sidecar.calls.making import Maker
-from keyless_sidecar.calls.planning import CallPlanner
-from keyless_sidecar.calls.runner import CallRunner
-from keyless_sidecar.channel import Channel
 from keyless_sidecar.config import ConfigInvalid, Configuration, build
 from keyless_sidecar.control import Control
 from keyless_sidecar.control.server import ControlUnavailable
-from keyless_sidecar.dispatch import Violation
-from keyless_sidecar.egress.aws.endpoints import endpoints
-from keyless_sidecar.events import Events
 from keyless_sidecar.execution.budget import ToolLimits
-from keyless_sidecar.execution.command import Commands
-from keyless_sidecar.execution.delivery import bound
-from keyless_sidecar.execution.news import News
-from keyless_sidecar.execution.outputs import OutputLimits
-from keyless_sidecar.execution.pipes import readable
-from keyless_sidecar.execution.planning import Planner
-from keyless_sidecar.execution.ready import Places
-from keyless_sidecar.execution.runner import Runner
-from keyless_sidecar.execution.spawner import Spawner
 from keyless_sidecar.hardening import HardeningError, harden
 from keyless_sidecar.keeper import Keeper
-from keyless_sidecar.kernel_network import KernelGates, bound_to_kernel, told
 from keyless_sidecar.own_code import ChangeableCode, own_places, require_fixed, require_isolated
 from keyless_sidecar.own_filter import restrict
 from keyless_sidecar.placeholders import PlaceholderBook
@@ -63,22 +41,12 @@ from keyless_sidecar.policy import KERNEL
 from keyless_sidecar.policy.engine import CedarPolicy, Principal
 from keyless_sidecar.policy.loading import load_policy
 from keyless_sidecar.policy.source import PolicyInvalid
-from keyless_sidecar.sessions.consent import asking
-from keyless_sidecar.sessions.for_tools import ToolSessions
-from keyless_sidecar.sessions.service import Sessions
-from keyless_sidecar.status import StatusReporter
 from keyless_sidecar.tools import Tool, ToolConfigError, load_tools
-from keyless_sidecar.vault import Entry, EntryInfo, Vault, VaultError, open_vault
+from keyless_sidecar.vault import EntryInfo, Vault, VaultError, open_vault
 from keyless_sidecar.vault.session_options import SessionOptions, parse_sessions
-from keyless_sidecar.warm import Zygotes
-from keyless_sidecar.ways import Ways
 from keyless_sidecar.workspace import WorkspaceError, WorkspaceRoot
 
-#: Seconds for all requests to end when the sidecar stops.
-STOP_TIMEOUT = 10.0
-#: Seconds for the supervisor to close the lifeline after the kernel has closed the channel.
-LAST_WORDS_TIMEOUT = 0.5
-EXIT_NOT_STARTED, EXIT_VIOLATION, EXIT_HELD_UP = 1, 3, 4
+EXIT_NOT_STARTED = 1
 
 _log = logging.getLogger(__name__)
 
@@ -131,7 +99,7 @@ def main(argv: Sequence[str]) -> int:
         _say(options.status_fd, {"error": str(error)})
         return EXIT_NOT_STARTED
     try:
-        return asyncio.run(_serve(parts, options))
+        return asyncio.run(_begin(parts, options))
     finally:
         with contextlib.suppress(AuditUnavailable):
             parts.audit.close()
@@ -255,188 +223,61 @@ def _programs(tools: Mapping[str, Tool]) -> Iterator[Path]:
         yield from (Path(place) for place in places if place)
 
 
-async def _serve(parts: Parts, options: argparse.Namespace) -> int:
-    config = parts.config
+@dataclasses.dataclass
+class Begun:
+    """What there is as soon as the kernel may start, before all that serves commands is loaded."""
+
+    parts: Parts
+    status_fd: int
+    stop: asyncio.Event
+    book: PlaceholderBook
+    keeper: Keeper
+    control: Control
+    infos: list[EntryInfo]
+    announced: bool = False
+
+    def announce(self, network: KernelNetwork) -> None:
+        """Say once that the sidecar is ready.
+
+        Args:
+            network: what the kernel is to know.
+        """
+        if not self.announced:
+            self.announced = True
+            _say(
+                self.status_fd,
+                {
+                    "ready": True,
+                    "level": self.parts.confiner.level,
+                    "kernel_uid": self.parts.confiner.uid,
+                    "network": msgspec.to_builtins(network),
+                },
+            )
+
+
+async def _begin(parts: Parts, options: argparse.Namespace) -> int:
+    """Let the kernel start, then load what serves it: most of the code, and it takes longest.
+
+    All that can keep a sidecar from starting was looked at before: configuration, tools, vault,
+    policy, audit, and here the control socket.
+    """
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    spawner = Spawner(parts.confiner)
-    book = PlaceholderBook()
-    keeper = Keeper(parts.vault, book)
-    surroundings = config.vault.surroundings(config.egress.upstreams, parts.workspace_path)
-    events = Events()
-    approvals = Approvals(
-        parts.audit,
-        events,
-        keeper.patterns,
-        timeout=config.approvals.timeout,
-        terminal=config.approvals.terminal,
-    )
-    sessions = Sessions(
-        kernel_id=parts.kernel_id,
-        options=parts.sessions,
-        keeper=keeper,
-        book=book,
-        policy=parts.policy,
-        audit=parts.audit,
-        surroundings=surroundings,
-        network=parts.confiner.own_network,
-        ask=asking(approvals),
-    )
-    news = News(events)
-    ways = Ways(
-        policy=parts.policy,
-        book=book,
-        keeper=keeper,
-        audit=parts.audit,
-        upstreams=config.egress.upstreams,
-        connections=config.egress.max_connections,
-        sessions=sessions,
-    )
-    places = Places(
-        spawner=spawner,
-        zygotes=Zygotes(spawner, parts.limits, enabled=config.tools.warm),
-        workspace=parts.workspace,
-        workspace_path=parts.workspace_path,
-        scratch=parts.scratch,
-        budgets=parts.limits,
-        ready=config.tools.ready_sandboxes,
-        idle=config.tools.warm_idle,
-    )
-    commands = Commands(
-        confiner=parts.confiner,
-        places=places,
-        workspace=parts.workspace,
-        limits=OutputLimits(config.tools.max_files, config.tools.max_written),
-    )
-    runner = Runner(
-        planner=Planner(
-            parts.tools,
-            parts.workspace,
-            parts.policy,
-            allow_not_isolated=config.tools.allow_not_isolated,
-        ),
-        keeper=keeper,
-        audit=parts.audit,
-        commands=commands,
-        ways=ways,
-        book=book,
-        sessions=ToolSessions(
-            kernel_id=parts.kernel_id,
-            options=parts.sessions,
-            book=book,
-            audit=parts.audit,
-            surroundings=surroundings,
-        ),
-        approvals=approvals,
-        workspace=parts.workspace,
-        news=news,
-    )
-    owner = Owner(parts.confiner.uid, parts.confiner.gid)
-    calls = CallRunner(
-        planner=CallPlanner(parts.workspace, parts.policy, owner, lambda: approvals.attended),
-        keeper=keeper,
-        audit=parts.audit,
-        maker=Maker(
-            keeper=keeper,
-            ways=ways,
-            book=book,
-            approvals=approvals,
-            scratch=parts.scratch,
-            most=config.tools.max_written,
-            threads=config.tools.max_requests,
-        ),
-        workspace=parts.workspace,
-        owner=owner,
-        news=news,
-    )
-    reporter = StatusReporter(
-        kernel_id=parts.kernel_id,
-        confiner=parts.confiner,
-        workspace=parts.workspace.inside,
-        limits=parts.limits.sentence,
-        tools=parts.tools,
-        keeper=keeper,
-        audit=parts.audit,
-        runner=runner,
-        sessions=sessions,
-    )
-    channel = Channel(
-        kernel_id=parts.kernel_id,
-        level=parts.confiner.level,
-        service=runner,
-        calls=calls,
-        status=reporter.answer,
-        sessions=sessions,
-        most=config.tools.max_requests,
-    )
-    infos = await _known(keeper)
-    theirs = await _for_the_kernel(parts.confiner, keeper, infos)
-    network = told(theirs, book, ways.certificates, sessions=sessions.to_kernel)
-    models = {tool.model_path for tool in parts.tools.values() if tool.rules == "aws"}
-    gates = KernelGates(
-        ways,
-        [entry.info for entry in theirs],
-        network.ports,
-        next(iter(models), ""),
-        sessions=sessions.to_kernel,
-        scope=Scope(approvals, tool=KERNEL),
-    )
     control = Control(parts.control_folder)
     try:
-        control.open(
-            approvals=approvals,
-            events=events,
-            news=news,
-            keeper=keeper,
-            runner=runner,
-            reporter=reporter,
-            audit=parts.audit,
-            most=config.tools.max_requests,
-            notebook=parts.notebook,
-        )
+        control.open()
     except ControlUnavailable as error:
         _say(options.status_fd, {"error": str(error)})
         return EXIT_NOT_STARTED
-    _say(
-        options.status_fd,
-        {
-            "ready": True,
-            "level": parts.confiner.level,
-            "kernel_uid": parts.confiner.uid,
-            "network": msgspec.to_builtins(network),
-        },
-    )
-    serving = asyncio.ensure_future(gates.serve(options.network_fd))
-    if any(info.kind == "aws" for info in infos):
-        # Read ahead, while the kernel starts: the first command needs the service models.
-        calls_too = any(info.allows(SDK) for info in infos)
-        paths = {*models, ""} if calls_too else models
-        reading = [asyncio.to_thread(endpoints, path) for path in paths]
-        warm = asyncio.gather(*reading, return_exceptions=True)
-    else:
-        warm = asyncio.gather()
-    if config.tools.warm_at_start:
-        for tool in parts.tools.values():
-            if tool.warm and bound(tool, infos):
-                places.prepare(tool)
-    try:
-        return await _until_end(channel, options, stop, parts.audit)
-    finally:
-        serving.cancel()
-        await asyncio.gather(serving, warm, return_exceptions=True)
-        await gates.close()
-        await control.close()
-        await approvals.close()
-        # A thread that searches a large file can't be stopped; it must not hold up the end.
-        watchdog = threading.Timer(2 * STOP_TIMEOUT, os._exit, (EXIT_HELD_UP,))
-        watchdog.daemon = True
-        watchdog.start()
-        await asyncio.wait({asyncio.ensure_future(channel.close())}, timeout=STOP_TIMEOUT)
-        calls.close()
-        await sessions.close()
-        keeper.close()
-        await places.close()
-        spawner.close()
+    book = PlaceholderBook()
+    keeper = Keeper(parts.vault, book)
+    infos = await _known(keeper)
+    begun = Begun(parts, options.status_fd, stop, book, keeper, control, infos)
+    if not parts.sessions and not any(info.allows(KERNEL) for info in infos):
+        begun.announce(KernelNetwork())  # there is no way to a network that it would have to know
+    from keyless_sidecar.serving import serve
+
+    return await serve(parts, begun, options)
 
 
 async def _known(keeper: Keeper) -> list[EntryInfo]:
@@ -446,69 +287,6 @@ async def _known(keeper: Keeper) -> list[EntryInfo]:
     except VaultError as error:
         _log.error("vault: %s", error)
         return []
-
-
-async def _for_the_kernel(
-    confiner: Confiner, keeper: Keeper, infos: Sequence[EntryInfo]
-) -> list[Entry]:
-    """The entries that cells may use by themselves; one that can't be had now is left out."""
-    found = []
-    for info in bound_to_kernel(confiner, infos):
-        try:
-            found.append(await keeper.entry(info.name))
-        except VaultError as error:
-            _log.warning("the kernel gets no placeholder for %s: %s", info.name, error)
-    return found
-
-
-async def _until_end(
-    channel: Channel, options: argparse.Namespace, stop: asyncio.Event, audit: AuditLog
-) -> int:
-    connection = socket.socket(fileno=options.channel_fd)
-    connection.setblocking(False)
-    served = asyncio.ensure_future(channel.serve(connection))
-    ends = {
-        served,
-        (lifeline := asyncio.ensure_future(_ended(options.lifeline_fd, audit))),
-        asyncio.ensure_future(stop.wait()),
-    }
-    try:
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        if served.done():
-            # The kernel is gone: the supervisor may still say why.
-            await asyncio.wait({lifeline}, timeout=LAST_WORDS_TIMEOUT)
-            served.result()
-    except Violation as violation:
-        _log.warning("the kernel side broke the protocol: %s", violation)
-        with contextlib.suppress(AuditUnavailable):
-            audit.append("channel.violation", {"reason": str(violation)[:500]})
-        return EXIT_VIOLATION
-    finally:
-        for end in ends:
-            end.cancel()
-        await asyncio.gather(*ends, return_exceptions=True)
-    return 0
-
-
-async def _ended(lifeline: int, audit: AuditLog) -> None:
-    """Return when the supervisor's end is closed; what it writes is why the kernel ended."""
-    os.set_blocking(lifeline, False)
-    while True:
-        await readable(lifeline)
-        try:
-            words = os.read(lifeline, 4096)
-            if not words:
-                return
-            with contextlib.suppress(AuditUnavailable):
-                audit.append(
-                    "kernel.ended",
-                    {"reason": words.decode(errors="replace").strip()},
-                    from_reserve=True,
-                )
-        except BlockingIOError:
-            continue
-        except OSError:
-            return
 
 
 def _say(status_fd: int, message: dict[str, object]) -> None:

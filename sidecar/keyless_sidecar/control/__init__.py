@@ -6,6 +6,8 @@ requests is loaded when somebody connects for the first time.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from keyless_sidecar.control.requests import Answer, Request, Stream
@@ -37,8 +39,21 @@ class Control:
         self._server: ControlServer | None = None
         self._executor: Executor | None = None
         self._events: Events | None = None
+        self._make: Callable[[], ControlApi] | None = None
+        self._api: ControlApi | None = None
+        self._served = asyncio.Event()
 
-    def open(
+    def open(self) -> None:
+        """Make socket and token; whoever connects is answered as soon as there is what serves.
+
+        Raises:
+            ControlUnavailable: that can't be done.
+        """
+        if self._folder:
+            self._server = ControlServer(self._folder, self._route)
+            self._server.start()
+
+    def serve(
         self,
         *,
         approvals: Approvals,
@@ -51,41 +66,40 @@ class Control:
         most: int,
         notebook: str,
     ) -> None:
-        """Make socket and token, and serve.
+        """Answer from now on.
 
         Args:
             most: commands under way at once.
             notebook: path of the notebook, empty where it isn't known.
-
-        Raises:
-            ControlUnavailable: that can't be done.
         """
-        if not self._folder:
-            return
-        api: ControlApi | None = None
 
-        async def router(request: Request) -> Answer | Stream:
-            nonlocal api
-            if api is None:
-                from keyless_sidecar.control.api import ControlApi
-                from keyless_sidecar.control.executor import Executor
+        def make() -> ControlApi:
+            from keyless_sidecar.control.api import ControlApi
+            from keyless_sidecar.control.executor import Executor
 
-                self._executor = Executor(runner, keeper, most)
-                api = ControlApi(
-                    approvals=approvals,
-                    events=events,
-                    news=news,
-                    keeper=keeper,
-                    executor=self._executor,
-                    reporter=reporter,
-                    audit=audit,
-                    notebook=notebook,
-                )
-            return await api(request)
+            self._executor = Executor(runner, keeper, most)
+            return ControlApi(
+                approvals=approvals,
+                events=events,
+                news=news,
+                keeper=keeper,
+                executor=self._executor,
+                reporter=reporter,
+                audit=audit,
+                notebook=notebook,
+            )
 
         self._events = events
-        self._server = ControlServer(self._folder, router)
-        self._server.start()
+        self._make = make
+        self._served.set()
+
+    async def _route(self, request: Request) -> Answer | Stream:
+        await self._served.wait()
+        if self._api is None and self._make is not None:
+            self._api = self._make()
+        if self._api is None:
+            raise RuntimeError("nothing serves this socket")
+        return await self._api(request)
 
     async def close(self) -> None:
         """End what runs for it, and every connection."""

@@ -1,7 +1,7 @@
 """A policy's AWS names against botocore's models: services, operations, parameters.
 
 A misspelt operation in a forbid would leave open what it should close, so that stops the start; in
-a permit it is a warning.
+a permit it is a warning.  The models are loaded only for a policy that names something of AWS.
 """
 
 from __future__ import annotations
@@ -10,12 +10,8 @@ import difflib
 from collections.abc import Sequence
 
 from keyless_sidecar.policy.actions import is_group
-from keyless_sidecar.policy.acts_from import operation_model
-from keyless_sidecar.policy.aws_parameters import NotInModel
 from keyless_sidecar.policy.checks import actions_in, parameters_in
 from keyless_sidecar.policy.source import Problem, Rule
-from keyless_sidecar.tools.aws_names import SERVICES
-from keyless_sidecar.tools.aws_operations import models
 
 __all__ = ["check_names"]
 
@@ -39,6 +35,9 @@ def check_names(rules: Sequence[Rule]) -> list[Problem]:
 
 
 def _unknown(name: str) -> str:
+    from keyless_sidecar.policy.acts_from import operation_model
+    from keyless_sidecar.policy.aws_parameters import NotInModel
+
     parts = name.split(":")
     if len(parts) == 2:
         return _unknown_service(parts[1])
@@ -50,6 +49,9 @@ def _unknown(name: str) -> str:
 
 
 def _unknown_service(service: str) -> str:
+    from keyless_sidecar.tools.aws_names import SERVICES
+    from keyless_sidecar.tools.aws_operations import models
+
     known = models()
     available = {SERVICES.get(command, command) for command in known.commands()}
     if service in available:
@@ -61,6 +63,9 @@ def _unknown_service(service: str) -> str:
 
 def _unknown_parameter(parameter: str, operations: Sequence[str]) -> str:
     """Only where all actions of a rule are operations that exist can its parameters be judged."""
+    from keyless_sidecar.policy.acts_from import operation_model
+    from keyless_sidecar.policy.aws_parameters import NotInModel
+
     members: set[str] = set()
     for name in operations:
         _, service, operation = name.split(":")
