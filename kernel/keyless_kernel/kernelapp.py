@@ -120,7 +120,6 @@ def launch(connection: dict[str, Any], listening: int | None = None) -> None:
     app.initialize([])  # type: ignore[no-untyped-call]
     if not _has_terminals() and app.shell is not None:
         app.shell.system = app.shell.system_raw  # "!command" would ask for a terminal
-    gc.freeze()
     gc.enable()
     # The interpreter starts without it, so that no file of the workspace shadows a module before
     # the kernel runs; cells import from their folder as in any notebook.

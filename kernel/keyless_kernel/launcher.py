@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
         stack([*_WRITABLE, os.environ["HOME"], os.environ["KEYLESS_WORKSPACE"]])
 
     # Nothing of what is loaded now is ever garbage: a tenth of the start went into looking.
-    gc.disable()
+    gc.disable()  # until all is loaded: none of it is garbage
     # Loaded while the sidecar gets ready: the start comes from it, by way of the supervisor.
     from keyless_kernel.kernelapp import launch, preload
 
