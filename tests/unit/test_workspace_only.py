@@ -124,4 +124,4 @@ def test_the_workspace_s_path_goes_only_to_its_root_and_the_mount() -> None:
         text = path.read_text(encoding="utf-8")
         if "workspace_path" in text or "settings.workspace" in text:
             holders.add(str(path.relative_to(ROOT)))
-    assert holders == {"server.py", "execution/ready.py"}
+    assert holders == {"server.py", "serving.py", "execution/ready.py"}
