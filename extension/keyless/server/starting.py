@@ -20,6 +20,7 @@ from keyless.server.kernels import Kernels
 from keyless.server.saves import Saves
 from keyless.server.settings import OPENINGS, Settings
 from keyless_kernel.confine import ConfigError
+from keyless_kernel.supervising import NURSERY
 
 __all__ = ["prepare", "start"]
 
@@ -88,6 +89,7 @@ def start(app: Any) -> None:
         "Keyless: closed to scripts in notebooks: %s (c.Server.leave_open opens them)",
         ", ".join(sorted(set(OPENINGS) - set(ways()))) or "nothing",
     )
+    NURSERY.prepare()  # it loads while the person opens a notebook
 
 
 def _check(private: Any, leave_open: set[str], path: str, root: str) -> str:
