@@ -134,6 +134,7 @@ class Sidecar:
         self._id = 0
         self._seen = 0
         self.replies: dict[int, list[Reply]] = {}
+        self._queue: list[Reply] = []
         self._start()
 
     def _start(self) -> None:
@@ -188,8 +189,6 @@ class Sidecar:
 
     def receive(self) -> Reply:
         """The next reply of any request."""
-        if not hasattr(self, "_queue"):
-            self._queue: list[Reply] = []
         while not self._queue:
             data = self.channel.recv(65536)
             if not data:
@@ -223,6 +222,8 @@ class Sidecar:
     ) -> Result:
         """Read until a request's end (or ``until``), and grant credit as it goes."""
         result = into or Result()
+        # What came while another request was read.
+        self._queue[:0] = self.replies.pop(request, [])
         while result.end is None and not (until and until(result)):
             reply = self.receive()
             if isinstance(reply, Welcome) or reply.id != request:

@@ -24,6 +24,15 @@ from keyless_kernel.confine.process import Confined
 from keyless_kernel.confine.sandbox import WORKSPACE, Sandbox
 
 _TRUSTED_PATH = "/usr/bin:/bin:/usr/sbin:/sbin"
+#: What bubblewrap's own /dev holds, but for pseudo-terminals.
+_DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+_DEVICE_LINKS = {
+    "stdin": "/proc/self/fd/0",
+    "stdout": "/proc/self/fd/1",
+    "stderr": "/proc/self/fd/2",
+    "fd": "/proc/self/fd",
+    "core": "/proc/kcore",
+}
 
 
 class BubblewrapConfiner(Confiner):
@@ -139,7 +148,7 @@ class BubblewrapConfiner(Confiner):
         for filter_fd in filters:
             argv += ["--add-seccomp-fd", str(filter_fd)]
         argv += view.system_arguments()
-        argv += ["--dev", "/dev"]
+        argv += self._devices(spec)
         argv += ["--perms", "1777", "--size", tmpfs, "--tmpfs", "/dev/shm"]  # noqa: S108
         argv += ["--perms", "1777", "--size", tmpfs, "--tmpfs", "/tmp"]  # noqa: S108
         argv += ["--perms", "0755", "--dir", "/run", "--perms", "0755", "--dir", "/var"]
@@ -159,6 +168,19 @@ class BubblewrapConfiner(Confiner):
                 argv += ["--perms", "0755", "--dir", folder]
             argv += ["--perms", "0444", "--ro-bind-data", str(descriptor), path]
         return [*argv, "--remount-ro", "/", "--chdir", "/"]
+
+    def _devices(self, spec: Sandbox) -> list[str]:
+        """What lies in /dev."""
+        if self.level != levels.NAMESPACES or not (spec.joins or spec.above):
+            return ["--dev", "/dev"]
+        # For its /dev/pts bubblewrap makes a user namespace with a root, and another one in that
+        # without: no process of the inner one could enter what belongs to the outer one.
+        argv = ["--perms", "0755", "--dir", "/dev"]
+        for name in _DEVICES:
+            argv += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
+        for name, target in _DEVICE_LINKS.items():
+            argv += ["--symlink", target, f"/dev/{name}"]
+        return argv
 
     def _identity(self, spec: Sandbox) -> list[str]:
         """Capabilities, or the user namespace."""
