@@ -20,16 +20,17 @@ from __future__ import annotations
 import array
 import ast
 import atexit
+import builtins
 import contextlib
 import ctypes
 import errno
 import fcntl
 import gc
 import importlib
+import importlib.machinery
 import io
 import json
 import os
-import runpy
 import signal
 import socket
 import struct
@@ -37,6 +38,8 @@ import sys
 import termios
 import threading
 import time
+import traceback
+import types
 from collections.abc import Iterator
 from typing import Any
 
@@ -269,6 +272,7 @@ def streams() -> None:
     for name, number, mode in (("stdin", 0, "rb"), ("stdout", 1, "wb"), ("stderr", 2, "wb")):
         old = getattr(sys, name)
         file: Any = open(number, mode, closefd=False)  # noqa: SIM115
+        file.raw.name = f"<{name}>"
         made: Any = io.TextIOWrapper(
             file,
             encoding=getattr(old, "encoding", "utf-8"),
@@ -289,7 +293,9 @@ def run(argv: list[str]) -> int:
     LIBC.prctl(NAME, os.path.basename(script).encode()[:15], 0, 0, 0)  # noqa: PTH119
     code: Any = 0
     try:
-        runpy.run_path(script, run_name="__main__")
+        with open(script, "rb") as file:
+            program = compile(file.read(), script, "exec", dont_inherit=True)
+        exec(program, main_module(script).__dict__)  # noqa: S102 - the tool itself
     except SystemExit as end:
         code = end.code
         if code is None:
@@ -299,31 +305,56 @@ def run(argv: list[str]) -> int:
             code = 1
     except BaseException as error:  # noqa: BLE001 - as the interpreter does
         trace = error.__traceback__
-        while trace is not None and trace.tb_frame.f_code.co_filename != script:
+        while trace is not None and trace.tb_frame.f_code is run.__code__:
             trace = trace.tb_next
-        sys.excepthook(type(error), error, trace or error.__traceback__)
-        code = 1
-        if isinstance(error, KeyboardInterrupt):
-            code = -signal.SIGINT
-    try:
-        threading._shutdown()  # type: ignore[attr-defined]
-        atexit._run_exitfuncs()
-    finally:
-        for stream in (sys.stdout, sys.stderr):
-            try:
-                stream.flush()
-            except (OSError, ValueError, AttributeError):
-                code = code or 120  # the interpreter's status for that
+        sys.excepthook(type(error), error.with_traceback(trace), trace)
+        code = -signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    if not flushed():
+        code = 120  # the interpreter's status for that
     if code == -signal.SIGINT:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)
     return int(code) & 0xFF
 
 
+def main_module(script: str) -> types.ModuleType:
+    """The module that a script runs in: the old one is of no use any more."""
+    module = types.ModuleType("__main__")
+    vars(module).update(
+        __annotations__={},
+        __builtins__=builtins,
+        __cached__=None,
+        __file__=script,
+        __loader__=importlib.machinery.SourceFileLoader("__main__", script),
+    )
+    sys.modules["__main__"] = module
+    return module
+
+
+def flushed() -> bool:
+    """Write out what the standard streams hold; whether that worked."""
+    good = True
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None and not getattr(stream, "closed", False):
+                stream.flush()
+        except Exception as error:  # noqa: BLE001 - a stream of the tool's own may raise anything
+            good = False
+            if stream is sys.stdout:
+                said = "".join(traceback.format_exception_only(type(error), error))
+                with contextlib.suppress(Exception):
+                    print(f"Exception ignored in: {stream!r}\n{said}", end="", file=sys.stderr)
+    return good
+
+
 def main() -> None:
     """Take the control socket, and never return."""
     control = socket.socket(fileno=int(sys.argv[1]))
     control.set_inheritable(False)
+    # The sidecar ignores it, which its children inherit.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         zygote(control)
     except BaseException as error:  # noqa: BLE001 - the sidecar says it in a note
