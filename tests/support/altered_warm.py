@@ -1,7 +1,7 @@
 """A sidecar whose zygotes do less than they should, or more, to show that nobody trusts them.
 
 ``python -I altered_warm.py serve ...``: the real sidecar.  When a zygote is started, its program's
-text is altered as the file says that ``ALTERATION`` names.
+text is altered as the file says that ``ALTERATION`` names.  What idles is looked at often.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from keyless_sidecar.__main__ import main
+from keyless_sidecar.execution import ready
 from keyless_sidecar.warm import joining, plan, zygotes
 
 _CONFINED = "        confine(plan)\n"
@@ -61,4 +62,5 @@ def altered() -> str:
 if __name__ == "__main__":
     zygotes.program = altered  # type: ignore[attr-defined]
     zygotes.START_TIMEOUT = 4.0
+    ready._PERIOD = 0.1
     sys.exit(main(sys.argv[1:]))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from tests.support.leftovers import descendants
 from tests.support.sidecar import Result, Sidecar
 
 
@@ -17,3 +19,22 @@ def result_record(sidecar: Sidecar, result: Result) -> dict[str, Any]:
     ]
     assert len(found) == 1, found
     return dict(found[0])
+
+
+def zygotes(pid: int) -> list[int]:
+    """A sidecar's zygotes, without their forks and the bubblewraps above them."""
+    found = [
+        child
+        for child, line in descendants(pid).items()
+        if "The program of a zygote" in line and _stat(child)[0].startswith("python")
+    ]
+    return [child for child in found if int(_stat(child)[2]) not in found]
+
+
+def _stat(pid: int) -> list[str]:
+    """Name, state and parent, or nothing of the kind."""
+    try:
+        name, _, rest = Path(f"/proc/{pid}/stat").read_text().partition("(")[2].rpartition(")")
+    except OSError:
+        return ["", "", "0"]
+    return [name, *rest.split()[:2]]
