@@ -11,11 +11,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
+from botocore.config import Config
 from tests.support.careless import Careless
+from tests.support.egress import AWS_CLI
+from tests.support.more_aws import keys_of
 from tests.support.sidecar import Result, Sidecar, kept_sidecar
 from tests.support.warm import result_record
 
+from keyless.localaws.server import LocalAws
 from keyless.protocol.messages import Cancel
 
 NOSY = Path(__file__).parents[1] / "support" / "nosy" / "nosy_tool.py"
@@ -210,3 +215,50 @@ def test_commands_at_once_don_t_mix(sidecar: Sidecar) -> None:
         lines = result.stdout.splitlines()
         assert lines == [f"word-{number}"] * 200 + ["{}"]
         assert_warm(sidecar, result)
+
+
+ALL = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+OTHER = "arn:aws:iam::123456789012:role/other"
+
+
+@pytest.fixture(scope="module")
+def two_accounts() -> Iterator[Sidecar]:
+    """A sidecar with two entries for the AWS CLI: a user, and a role."""
+    with LocalAws(user_policy=ALL, roles={"other": ALL}) as aws:
+        sts = boto3.client("sts", config=Config(proxies={}), **keys_of(aws))
+        role = sts.assume_role(RoleArn=OTHER, RoleSessionName="warm")["Credentials"]
+        sts.close()
+        user = {"access_key_id": aws.access_key_id, "secret_access_key": aws.secret_access_key}
+        session = {
+            "access_key_id": role["AccessKeyId"],
+            "secret_access_key": role["SecretAccessKey"],
+            "session_token": role["SessionToken"],
+        }
+        with kept_sidecar(
+            config={
+                "Tools": {"psql": False, "aws": {"path": str(AWS_CLI)}},
+                "Egress": {"upstreams": {"*.amazonaws.com": aws.endpoint}},
+            },
+            credentials=[
+                {
+                    "name": name,
+                    "kind": "aws",
+                    "fields": {**fields, "region": aws.region},
+                    "tools": ["aws"],
+                }
+                for name, fields in (("user", user), ("role", session))
+            ],
+        ) as made:
+            yield made
+
+
+@pytest.mark.attack(wall=WALL, title="Use the AWS credentials that the command before had.")
+def test_credentials_of_the_command_before(two_accounts: Sidecar) -> None:
+    words = ("sts", "get-caller-identity", "--query", "Arn", "--output", "text")
+    order = ("user", "role", "user", "role")
+    for entry in order:
+        result = two_accounts.run(*words, tool="aws", credentials=[entry])
+        assert result.finished.exit_code == 0, result.stderr
+        assert_warm(two_accounts, result)
+        assert (":user/" in result.stdout) == (entry == "user")
+        assert (":assumed-role/other/" in result.stdout) == (entry == "role")

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from tests.support.leftovers import descendants
-from tests.support.sidecar import Sidecar, eventually, kept_sidecar
+from tests.support.sidecar import SECRET, Sidecar, eventually, kept_sidecar
 from tests.support.warm import result_record, zygotes
 
 SUPPORT = Path(__file__).parents[1] / "support"
@@ -56,14 +56,17 @@ def package() -> Iterator[Path]:
 
 @pytest.fixture
 def running(package: Path) -> Start:
-    def start(program: str = "", **tools: Any) -> contextlib.AbstractContextManager[Sidecar]:
+    def start(
+        program: str = "", credentials: list[dict[str, Any]] | None = None, **tools: Any
+    ) -> contextlib.AbstractContextManager[Sidecar]:
         (package / "alteration").write_text("nothing")
         options: dict[str, Any] = {"program": (str(SUPPORT / program),)} if program else {}
-        tool = {"path": str(package / "script"), "binds": [str(package)], "warm": True}
+        tool: dict[str, Any] = {"path": str(package / "script"), "binds": [str(package)]}
+        tool |= {"warm": True, "secret_env": {"SECRET": "generic:value?"}}
         return kept_sidecar(
             config={"Tools": {"declared": {"life": tool}, "aws": False, "psql": False, **tools}},
             environment={"PATH": "/usr/bin:/bin", "ALTERATION": str(package / "alteration")},
-            credentials=[],
+            credentials=credentials or [],
             **options,
         )
 
@@ -127,6 +130,13 @@ def test_a_changed_package_is_seen(running: Start, package: Path) -> None:
         replace(package / "script", SCRIPT.replace("kept_warm.VALUE", "'another script'"))
         (package / "script").chmod(0o755)
         assert run(sidecar)[0] == ["another script", True, {}]
+
+
+def test_it_can_wait_before_the_first_command(running: Start) -> None:
+    entry = {"name": "some", "kind": "generic", "fields": {"value": SECRET}, "tools": ["life"]}
+    with running(credentials=[entry], warm_at_start=True) as sidecar:
+        assert waiting(sidecar)
+        assert run(sidecar)[1:] == ("warm", True)
 
 
 def test_killed_ones_are_replaced(running: Start) -> None:

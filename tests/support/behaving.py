@@ -55,7 +55,7 @@ def module() -> None:
 def surroundings() -> None:
     print(json.dumps(dict(os.environ), sort_keys=True))
     print(os.getcwd(), os.getresuid(), os.getresgid(), os.getgroups(), os.uname().nodename)
-    print({name: os.listdir(name) for name in ("/home", os.environ["HOME"], "/tmp")})
+    print({name: os.listdir(name) for name in (os.environ["HOME"], os.environ["TMPDIR"])})
     names = ("AS", "CORE", "CPU", "DATA", "FSIZE", "NOFILE", "NPROC", "STACK")
     print({name: resource.getrlimit(getattr(resource, f"RLIMIT_{name}")) for name in names})
     print({each.name: str(signal.getsignal(each)) for each in signal.Signals})

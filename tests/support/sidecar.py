@@ -98,7 +98,7 @@ class Sidecar:
         self.scratch = home / "scratch"
         self.data = home / "keyless"
         self.control = home / "control"
-        private = ((self.scratch, 0o700), (self.data, 0o700), (self.control, 0o700))
+        private = ((self.scratch, 0o711), (self.data, 0o700), (self.control, 0o700))
         for folder, mode in ((self.workspace, 0o755), *private):
             folder.mkdir(mode=mode, exist_ok=True)
         if os.geteuid() == 0:

@@ -278,7 +278,7 @@ def streams() -> None:
             encoding=getattr(old, "encoding", "utf-8"),
             errors=getattr(old, "errors", "strict"),
             newline=None if number == 0 else "\n",
-            line_buffering=number == 2 or (number == 1 and file.isatty()),
+            line_buffering=number == 2 or file.isatty(),
         )
         made.mode = "r" if number == 0 else "w"
         setattr(sys, name, made)
