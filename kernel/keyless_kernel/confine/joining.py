@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -155,6 +156,26 @@ def descriptors(pid: int) -> int:
         OSError: it is gone.
     """
     return len(os.listdir(f"/proc/{pid}/fd"))  # noqa: PTH208
+
+
+def open_files(pid: int) -> int:
+    """How many files a process has open but for devices: those carry nothing to other processes.
+
+    Raises:
+        OSError: it is gone.
+    """
+    folder = Path(f"/proc/{pid}/fd")
+    return sum(not stat.S_ISCHR(each.stat().st_mode) for each in folder.iterdir())
+
+
+def shares_memory(pid: int) -> bool:
+    """Whether forks of a process could write into memory that others of them see.
+
+    Raises:
+        OSError: it is gone.
+    """
+    rights = (line.split()[1] for line in Path(f"/proc/{pid}/maps").read_text().splitlines())
+    return any("w" in each and each.endswith("s") for each in rights)
 
 
 def threads(pid: int) -> int:

@@ -40,6 +40,8 @@ from keyless_sidecar.warm.plan import WarmPlan, program, warm_plan
 START_TIMEOUT = 60.0
 #: Seconds after which a zygote that didn't start is tried again.
 RETRY = 60.0
+#: Files that a zygote has open beside devices: standard error and its control socket.
+_OPEN_FILES = 2
 #: Bytes of the report that a zygote may send.
 _MAX_REPORT = 4 * 1024**2
 
@@ -113,6 +115,18 @@ class Zygote:
         # Its channel takes the place of the zygote's control socket.
         extra = joining.descriptors(pid) - self._descriptors
         return f"{extra} open files too many" if extra > 0 else ""
+
+    def common(self) -> str:
+        """What its forks would have in common, or lack, by the tool's fault; empty: nothing.
+
+        Raises:
+            OSError: it is gone.
+        """
+        if joining.threads(self.pid) != 1:
+            return "starts threads"
+        if (further := joining.open_files(self.pid) - _OPEN_FILES) > 0:
+            return f"keeps {further} files open"
+        return "shares memory" if joining.shares_memory(self.pid) else ""
 
     def take(self) -> None:
         """A sandbox below it begins: it must not be ended before :meth:`leave`."""
@@ -264,8 +278,8 @@ class Zygotes:
                 packages,
                 own_user=confiner.level == "namespaces",
             )
-            if joining.threads(zygote.pid) != 1:
-                raise ConfinementUnavailable("the tool starts threads when it is imported")
+            if common := zygote.common():
+                raise ConfinementUnavailable(f"the tool {common} when it is imported")
             undo.pop_all()
             err.close()
             if report.get("note"):
