@@ -52,6 +52,7 @@ ALLOWED = {
     "folders; opens none",
     "warm/joining.py": "cgroup.procs of a command's own control group",
     "warm/zygote.py": "runs in a tool's sandbox: the tool's script, new files below its HOME",
+    "warm/running.py": "runs in a tool's sandbox: the tool's script, its standard streams",
     "private_files.py": "vault and audit, in folders that only their owner may touch",
     "audit/files.py": "the audit folder, by descriptors",
     "audit/log.py": "the audit folder, by its descriptor",

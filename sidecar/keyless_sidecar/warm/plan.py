@@ -54,5 +54,11 @@ def program() -> str:
     return _text("zygote.py")
 
 
+@cache
+def running() -> str:
+    """Text of what runs a script in a zygote's fork."""
+    return _text("running.py")
+
+
 def _text(name: str) -> str:
     return (_HERE / name).read_text(encoding="utf-8")

@@ -19,16 +19,12 @@ from __future__ import annotations
 
 import array
 import ast
-import atexit
-import builtins
 import contextlib
 import ctypes
 import errno
 import fcntl
 import gc
 import importlib
-import importlib.machinery
-import io
 import json
 import os
 import signal
@@ -38,8 +34,6 @@ import sys
 import termios
 import threading
 import time
-import traceback
-import types
 from collections.abc import Iterator
 from typing import Any
 
@@ -125,6 +119,9 @@ def preload(plan: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
 def zygote(control: socket.socket) -> None:
     """Prepare, say so, and fork for each channel that comes."""
     plan, _ = receive(control)
+    running: dict[str, Any] = {"__name__": "keyless_running"}
+    exec(compile(plan["running"], "<running>", "exec"), running)  # noqa: S102 - our own text
+    plan["running"] = running
     report, variables = preload(plan)
     if threading.active_count() != 1:  # only the forking thread lives on in a fork
         raise RuntimeError("the tool starts threads when it is imported")
@@ -196,7 +193,7 @@ def renounce() -> None:
 
 def command(channel: socket.socket, plan: dict[str, Any], variables: dict[str, str]) -> None:
     """Become the tool's command; never returns."""
-    code = 126
+    code, running = 126, plan["running"]
     try:
         confine(plan)
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
@@ -210,11 +207,14 @@ def command(channel: socket.socket, plan: dict[str, Any], variables: dict[str, s
         order, descriptors = receive(channel)
         try:
             enter(order, descriptors, variables)
+            running["streams"]()
         except OSError as error:
             send(channel, {"errno": error.errno or 0})
             os._exit(126)
         channel.close()
-        code = run(order["argv"])
+        # For whoever lists processes: the command line stays the zygote's.
+        LIBC.prctl(NAME, os.path.basename(order["argv"][0]).encode()[:15], 0, 0, 0)  # noqa: PTH119
+        code = running["run"](order["argv"])
     except BaseException as error:  # noqa: BLE001 - it must not go on as a doorman
         with contextlib.suppress(OSError):
             send(channel, {"error": f"{type(error).__name__}: {error}"})
@@ -264,89 +264,8 @@ def enter(order: dict[str, Any], descriptors: list[int], variables: dict[str, st
         importlib.import_module("ssl").RAND_add(os.urandom(64), 64.0)
     if "random" in sys.modules:
         importlib.import_module("random").seed()
-    streams()
-
-
-def streams() -> None:
-    """Standard streams as the interpreter would have made them for these descriptors."""
-    for name, number, mode in (("stdin", 0, "rb"), ("stdout", 1, "wb"), ("stderr", 2, "wb")):
-        old = getattr(sys, name)
-        file: Any = open(number, mode, closefd=False)  # noqa: SIM115
-        file.raw.name = f"<{name}>"
-        made: Any = io.TextIOWrapper(
-            file,
-            encoding=getattr(old, "encoding", "utf-8"),
-            errors=getattr(old, "errors", "strict"),
-            newline=None if number == 0 else "\n",
-            line_buffering=number == 2 or file.isatty(),
-        )
-        made.mode = "r" if number == 0 else "w"
-        setattr(sys, name, made)
-        setattr(sys, f"__{name}__", made)
-
-
-def run(argv: list[str]) -> int:
-    """Run the script as the interpreter does; its exit status."""
-    script = argv[0]
-    sys.argv = list(argv)
-    # For whoever lists processes: the command line stays the zygote's.
-    LIBC.prctl(NAME, os.path.basename(script).encode()[:15], 0, 0, 0)  # noqa: PTH119
-    code: Any = 0
-    try:
-        with open(script, "rb") as file:
-            program = compile(file.read(), script, "exec", dont_inherit=True)
-        exec(program, main_module(script).__dict__)  # noqa: S102 - the tool itself
-    except SystemExit as end:
-        code = end.code
-        if code is None:
-            code = 0
-        elif not isinstance(code, int):
-            print(code, file=sys.stderr)
-            code = 1
-    except BaseException as error:  # noqa: BLE001 - as the interpreter does
-        trace = error.__traceback__
-        while trace is not None and trace.tb_frame.f_code is run.__code__:
-            trace = trace.tb_next
-        sys.excepthook(type(error), error.with_traceback(trace), trace)
-        code = -signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1
-    threading._shutdown()  # type: ignore[attr-defined]
-    atexit._run_exitfuncs()
-    if not flushed():
-        code = 120  # the interpreter's status for that
-    if code == -signal.SIGINT:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGINT)
-    return int(code) & 0xFF
-
-
-def main_module(script: str) -> types.ModuleType:
-    """The module that a script runs in: the old one is of no use any more."""
-    module = types.ModuleType("__main__")
-    vars(module).update(
-        __annotations__={},
-        __builtins__=builtins,
-        __cached__=None,
-        __file__=script,
-        __loader__=importlib.machinery.SourceFileLoader("__main__", script),
-    )
-    sys.modules["__main__"] = module
-    return module
-
-
-def flushed() -> bool:
-    """Write out what the standard streams hold; whether that worked."""
-    good = True
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            if stream is not None and not getattr(stream, "closed", False):
-                stream.flush()
-        except Exception as error:  # noqa: BLE001 - a stream of the tool's own may raise anything
-            good = False
-            if stream is sys.stdout:
-                said = "".join(traceback.format_exception_only(type(error), error))
-                with contextlib.suppress(Exception):
-                    print(f"Exception ignored in: {stream!r}\n{said}", end="", file=sys.stderr)
-    return good
+    if "tempfile" in sys.modules:
+        setattr(importlib.import_module("tempfile"), "_name_sequence", None)  # noqa: B010
 
 
 def main() -> None:

@@ -34,7 +34,7 @@ from keyless_sidecar.execution.pipes import Pipe
 from keyless_sidecar.execution.spawner import Spawner, last_words
 from keyless_sidecar.tools import Tool
 from keyless_sidecar.warm.packages import Packages
-from keyless_sidecar.warm.plan import WarmPlan, program, warm_plan
+from keyless_sidecar.warm.plan import WarmPlan, program, running, warm_plan
 
 #: Seconds for a zygote to import its tool.
 START_TIMEOUT = 60.0
@@ -296,6 +296,7 @@ class Zygotes:
                 "script": plan.script,
                 "modules": plan.modules,
                 "prepare": plan.prepare,
+                "running": running(),
                 "landlock": self._spawner.landlock,
                 "filters": [each.hex() for each in filters],
             }
