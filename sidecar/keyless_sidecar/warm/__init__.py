@@ -9,6 +9,7 @@ is looked at from outside before it is told anything.
 
 from keyless_sidecar.warm.joining import join
 from keyless_sidecar.warm.plan import WarmPlan, warm_plan
-from keyless_sidecar.warm.zygotes import Cold, Zygote, Zygotes
+from keyless_sidecar.warm.process import Zygote
+from keyless_sidecar.warm.zygotes import Cold, Zygotes
 
 __all__ = ["Cold", "WarmPlan", "Zygote", "Zygotes", "join", "warm_plan"]

@@ -21,7 +21,7 @@ from keyless_sidecar.execution.child import (
 )
 from keyless_sidecar.execution.pipes import Pipe, read_piece, readable
 from keyless_sidecar.execution.spawner import Room, Spawner, last_words
-from keyless_sidecar.warm.zygotes import Zygote
+from keyless_sidecar.warm.process import Zygote
 
 #: Exit status of a command that was killed.
 _KILLED = 137

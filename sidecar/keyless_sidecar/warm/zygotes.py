@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import json
 import logging
-import os
 import socket
 import struct
 import subprocess
@@ -20,28 +18,25 @@ from typing import Any
 
 from keyless_kernel.confine import (
     Bind,
-    Confined,
     ConfinementUnavailable,
     Sandbox,
     WorkspaceMount,
-    joining,
     seccomp,
 )
 from keyless_kernel.confine.cgroups import NoGroup
-from keyless_sidecar.execution.budget import Budget, ToolLimits
+from keyless_sidecar.execution.budget import ToolLimits
 from keyless_sidecar.execution.child import HOME, PATH
 from keyless_sidecar.execution.pipes import Pipe
 from keyless_sidecar.execution.spawner import Spawner, last_words
 from keyless_sidecar.tools import Tool
 from keyless_sidecar.warm.packages import Packages
 from keyless_sidecar.warm.plan import WarmPlan, program, running, warm_plan
+from keyless_sidecar.warm.process import Zygote
 
 #: Seconds for a zygote to import its tool.
 START_TIMEOUT = 60.0
 #: Seconds after which a zygote that didn't start is tried again.
 RETRY = 60.0
-#: Files that a zygote has open beside devices: standard error and its control socket.
-_OPEN_FILES = 2
 #: Bytes of the report that a zygote may send.
 _MAX_REPORT = 4 * 1024**2
 
@@ -50,112 +45,6 @@ _log = logging.getLogger(__name__)
 
 class Cold(Exception):
     """A tool can't be had warm now; the message says why, for the record."""
-
-
-class Zygote:
-    """One running zygote.
-
-    Args:
-        confined: its sandbox.
-        control: socket to it.
-        budget: its limits.
-        packages: the files that it has loaded, as they were.
-        own_user: whether its sandbox has a user namespace of its own.
-    """
-
-    def __init__(
-        self,
-        confined: Confined,
-        control: socket.socket,
-        budget: Budget,
-        packages: Packages,
-        *,
-        own_user: bool,
-    ) -> None:
-        self._confined = confined
-        self._control = control
-        self._budget = budget
-        self.packages = packages
-        self.pid = joining.first_child(confined.init_pid)
-        self._above = joining.above(self.pid, user=own_user)
-        self._descriptors = joining.descriptors(self.pid)
-        self._users = 0
-        self._retired = False
-        self.used = time.monotonic()
-
-    @property
-    def alive(self) -> bool:
-        """Whether it can be forked."""
-        return not self._retired and self._confined.process.poll() is None
-
-    @property
-    def users(self) -> int:
-        """Sandboxes below it."""
-        return self._users
-
-    def fork(self, channel: socket.socket) -> None:
-        """Let it fork a process that has the other end of ``channel``.
-
-        Raises:
-            OSError: it is gone, or doesn't answer.
-        """
-        socket.send_fds(self._control, [b"f"], [channel.fileno()])
-        self.used = time.monotonic()
-
-    def below(self, spec: Sandbox) -> Sandbox:
-        """A sandbox that its forks can enter."""
-        return dataclasses.replace(spec, above=self._above)
-
-    def surplus(self, pid: int) -> str:
-        """What a fork holds that it shouldn't; empty where there is nothing.
-
-        Raises:
-            OSError: it is gone.
-        """
-        # Its channel takes the place of the zygote's control socket.
-        extra = joining.descriptors(pid) - self._descriptors
-        return f"{extra} open files too many" if extra > 0 else ""
-
-    def common(self) -> str:
-        """What its forks would have in common, or lack, by the tool's fault; empty: nothing.
-
-        Raises:
-            OSError: it is gone.
-        """
-        if joining.threads(self.pid) != 1:
-            return "starts threads"
-        if (further := joining.open_files(self.pid) - _OPEN_FILES) > 0:
-            return f"keeps {further} files open"
-        return "shares memory" if joining.shares_memory(self.pid) else ""
-
-    def take(self) -> None:
-        """A sandbox below it begins: it must not be ended before :meth:`leave`."""
-        self._users += 1
-
-    def leave(self) -> None:
-        """That sandbox has ended."""
-        self._users -= 1
-        self.used = time.monotonic()
-        if self._retired and self._users == 0:
-            self.close()
-
-    def retire(self) -> None:
-        """Fork it no more; it ends with the last sandbox below it."""
-        self._retired = True
-        if self._users == 0:
-            self.close()
-
-    def close(self) -> None:
-        """End it, with whatever is below it."""
-        self._retired = True
-        self._control.close()
-        self._confined.close()
-        for descriptor in (self._above.pid, self._above.user):
-            if descriptor is not None:
-                with contextlib.suppress(OSError):
-                    os.close(descriptor)
-        self._above = dataclasses.replace(self._above, pid=-1, user=None)
-        self._budget.close()
 
 
 class Zygotes:
