@@ -87,6 +87,9 @@ def main(mode: str, *arguments: str) -> None:
     elif mode == "large":
         for number in range(int(arguments[0])):
             print(f"line number {number} of many")
+    elif mode == "writes":
+        with open(arguments[0], "w") as file:
+            file.write("written once")
     elif mode == "closed":
         print("never seen")
         os.close(1)
