@@ -20,6 +20,7 @@ import time
 from typing import Any
 
 from keyless_kernel.confine.session import end_session
+from keyless_kernel.surroundings import surroundings
 from keyless_kernel.wire import PADDING, READY, line, split_lines
 
 #: Seconds that a killed supervisor may stay uncollected, where nobody collects orphans.
@@ -166,6 +167,7 @@ class Nursery:
         self._control: socket.socket | None = None
         self._processes: list[subprocess.Popen[bytes]] = []
         self._loaded = False
+        self._surroundings: tuple[object, ...] = ()
         self._last = -_CROWD
         self._kernels = 0
         #: A process that was forked from this one has no nursery; it would be its parent's.
@@ -231,9 +233,15 @@ class Nursery:
             self._processes = []
 
     def _start(self) -> None:
-        if self._control is not None and not self._hung_up(self._control):
+        here = surroundings()
+        if (
+            self._control is not None
+            and not self._hung_up(self._control)
+            and here == self._surroundings
+        ):
             return
         self._end()
+        self._surroundings = here
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control.setblocking(False)
         with theirs:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import resource
 import signal
 import sys
 import time
@@ -169,6 +170,20 @@ async def _one(number: int) -> tuple[bool, str]:
     async with kernel() as (manager, client):
         forked = "keyless_kernel.nursery" in command_line(parent(process_of(manager)))
         return forked, (await run(client, str(number)))["result"]
+
+
+async def test_what_the_server_became_counts(jupyter_home: Path, nursery: int) -> None:
+    """Limits here; it is the same with namespaces and control groups, which other tests change."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft - 1, hard))
+    try:
+        async with kernel() as (manager, client):
+            limits = Path(f"/proc/{process_of(manager)}/limits").read_text()
+            (opened,) = [line for line in limits.splitlines() if line.startswith("Max open files")]
+            assert int(opened.split()[3]) == soft - 1
+            assert (await run(client, "1+1"))["result"] == "2"
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_the_nursery_ends_with_its_server(jupyter_home: Path, nursery: int) -> None:
