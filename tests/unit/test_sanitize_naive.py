@@ -32,8 +32,9 @@ ORDINARY = Path(__file__).read_text().splitlines(keepends=True)
 
 _noise = st.sampled_from(
     ["\n", " ", "-", "\x1b[31m", "\x1b[", "\b", "x\b", "​", "\r", "%", "%41", "&#65;", "&amp;",
-     "\\", "\\u0041", "\\n", "0x4", "0x41", "\n0", "\n00000000: 4341 4e41", "********", "H4sI",
-     "eJw", "eyJ", "ghp_", "AKIAIOSFODNN7EXAMPLE", "-----BEGIN RSA PRIVATE KEY-----\n",
+     "\\", "\\u0041", "\\n", "0x4", "0x41", "0x41 ", "0x", "\n0",
+     "\n00000000: 4341 4e41", "********", "H4sI", "eJw", "eyJ", "ghp_",
+     "AKIAIOSFODNN7EXAMPLE", "-----BEGIN RSA PRIVATE KEY-----\n",
      "SecretAccessKey", '": "', "é", "日本", "\x07", "X-Amz-Signature=", "ghp", "0-x"]
 )  # fmt: skip
 _planted = st.builds(

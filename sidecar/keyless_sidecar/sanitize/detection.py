@@ -182,7 +182,7 @@ class Detection:
 def _near_secret(text: bytes, at: int, near: int) -> re.Match[bytes] | None:
     """The first secret-like word that begins between `at` and `near`."""
     while at < near:
-        match = WHOLE_NEAR.search(text, at)
+        match = WHOLE_NEAR.search(text, at, near + _LONGEST_NEIGHBOUR)
         if match is None or match.start() >= near:
             return None
         word = match[0]

@@ -10,6 +10,7 @@ automaton small, and on ordinary text it stays near its root.
 
 from __future__ import annotations
 
+import re
 from array import array
 from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
@@ -23,9 +24,9 @@ from .rarity import anchor, rarity
 _STEM = 3
 _HEAD = 5
 # Up to so many patterns the automaton is a table, with a row of 256 bytes for each state; over it,
-# a compact form, a third as fast. Then anchors (and those made of hexadecimal digits) are longer,
-# for fewer of so many stand in a text by chance.
-_TABLE = 100_000
+# a compact form, half as fast. Then anchors (and those made of hexadecimal digits) are longer, for
+# fewer of so many stand in a text by chance. A thousand of AWS's secret keys are 110,000 patterns.
+_TABLE = 120_000
 _ANCHORS = (4, 6)
 _MANY_ANCHORS = (5, 8)
 _HEADS_TABLE = 2000
@@ -36,11 +37,16 @@ _MARK = 0xFF
 class Trigger(NamedTuple):
     """A short text after which a slower search is worth while.
 
-    `kind` says which search; `texts` are the texts whose projection is the trigger.
+    `kind` says which search; `texts` are the texts whose projection is the trigger. `more` is
+    what must match where one stands, as the search can do nothing without. With `then`, no places
+    are asked for and one hit is enough: `more` is looked for in all of the text as soon as the
+    projection goes on with two bytes of `then`, or ends.
     """
 
     kind: str
     texts: tuple[bytes, ...]
+    more: re.Pattern[bytes] | None = None
+    then: bytes = b""
 
 
 class Hit(NamedTuple):
@@ -104,7 +110,9 @@ class Index:
         self._unmarked = bytes(c for c in noise if c not in marked)
         self._keep = bytes(c not in noise for c in range(256))
         starts = _merged(noise, triggers)
-        self._triggers = list(starts.values())
+        self._triggers = [
+            trigger._replace(then=self._coded(trigger.then)) for trigger in starts.values()
+        ]
         known = sorted(patterns)
         whole = [*known, *sorted(gates)]
         table = len(whole) <= _TABLE
@@ -195,13 +203,19 @@ class Index:
         positions: Positions | None,
     ) -> tuple[list[Hit], bool]:
         hits, gate = [], False
+        asked: set[int] = set()
         first = len(self._triggers)
         for number, start, end in found:
             if number < first:
-                if positions is not None:
-                    trigger, at = self._triggers[number], positions[start]
-                    if text.startswith(trigger.texts, at):
-                        hits.append(Hit(start, end, "", trigger.kind))
+                if positions is None:
+                    continue
+                trigger = self._triggers[number]
+                if trigger.then:
+                    if number in asked or projected[end : end + 2].strip(trigger.then):
+                        continue
+                    asked.add(number)
+                if _stands(trigger, text, positions, start):
+                    hits.append(Hit(start, end, "", trigger.kind))
                 continue
             number -= first
             begin, pattern = start - self._offsets[number], self._wholes[number]
@@ -246,6 +260,15 @@ class Index:
         return len(patterns[at]) > len(text) and patterns[at].startswith(text)
 
 
+def _stands(trigger: Trigger, text: bytes, positions: Positions, start: int) -> bool:
+    """Whether a trigger that begins at `start` of the projection stands in the text itself."""
+    more = trigger.more
+    if more is not None and trigger.then:
+        return more.search(text) is not None
+    at = positions[start]
+    return text.startswith(trigger.texts, at) and (more is None or more.match(text, at) is not None)
+
+
 def _ranges(patterns: list[bytes], size: int) -> tuple[list[bytes], array[int]]:
     """The beginnings, of this `size`, of longer sorted patterns, and where each stands first."""
     found: dict[bytes, int] = {}
@@ -269,5 +292,5 @@ def _merged(noise: bytes, triggers: Sequence[Trigger]) -> dict[bytes, Trigger]:
         for text in trigger.texts:
             projected = text.translate(None, noise)
             texts = merged[projected].texts if projected in merged else ()
-            merged[projected] = Trigger(trigger.kind, (*texts, text))
+            merged[projected] = trigger._replace(texts=(*texts, text))
     return merged

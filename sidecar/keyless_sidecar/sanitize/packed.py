@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 from .index import Trigger
 
+# No run begins inside of a longer word.
+_BEGIN = re.compile(rb"(?<![A-Za-z0-9+/=_-])(?:H4sI|eJ[w-z]|eN[o-r]|eA[E-H]|eF[4-7])")
 # The beginnings of base64 of gzip and of zlib at its four usual levels.
 PACKED_TRIGGER = Trigger(
     "packed",
@@ -25,6 +27,7 @@ PACKED_TRIGGER = Trigger(
         *(b"eA" + bytes([c]) for c in b"EFGH"),
         *(b"eF" + bytes([c]) for c in b"4567"),
     ),
+    _BEGIN,
 )
 UNCHECKED = "compressed-data"
 
@@ -32,7 +35,6 @@ LONGEST_RUN = 65_536  # bytes of base64 text
 LONGEST_CONTENT = 8 << 20  # bytes after decompression
 _ENOUGH = 64  # characters that tell whether a run is compressed data at all
 
-_BEGIN = re.compile(rb"(?<![A-Za-z0-9+/=_-])(?:H4sI|eJ[w-z]|eN[o-r]|eA[E-H]|eF[4-7])")
 _RUN = re.compile(rb"(?:[A-Za-z0-9+/_-]|\r?\n[ \t]{0,8}|\\r|\\n)*(?:\r|\\)?={0,2}")
 # The same, for a run over the bound: one character decides, so that it may be cut anywhere.
 _LONG_RUN = re.compile(rb"[A-Za-z0-9+/_=\r\n\t \\-]*")

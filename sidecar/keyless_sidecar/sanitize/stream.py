@@ -137,17 +137,18 @@ class StreamSanitizer:
             end = run_end(buffer)
             self._covered = max(self._covered, end)
             self._packed_run = end == len(buffer) and not final
+        guessed: list[Mark] = []
         goes_on = -1
         if self._look_inside and "packed" in triggers:
             packed = find_packed(buffer, self._before, final, triggers["packed"], self._search)
-            marks += packed.marks
+            guessed += packed.marks
             cut, goes_on = min(cut, packed.hold), packed.goes_on
         detection = None
         if self._detect and ("detect" in triggers or self._state.active or masked(buffer)):
             places = triggers.get("detect", [])
             detection = Detection(buffer, self._before, self._state, final, places)
             self._covered = max(self._covered, detection.covered)
-            marks += [(found.start, found.end, found.label) for found in detection.found]
+            guessed += [(found.start, found.end, found.label) for found in detection.found]
             unsafe += [(found.whole, found.start + 1) for found in detection.found]
             cut = min(cut, detection.hold)
         cut = len(buffer) if final else self._beyond_shown(safe_cut(cut, unsafe))
@@ -155,7 +156,7 @@ class StreamSanitizer:
             self._state = detection.state_at(cut)
         if 0 <= goes_on < cut:
             self._packed_run = True
-        out = self._emit(buffer, cut, marks)
+        out = self._emit(buffer, cut, marks, guessed)
         self._shown = 0 if cut or final else self._shown
         self._held = buffer[cut:]
         self._before = buffer[cut - 1 : cut] if cut else self._before
@@ -222,13 +223,18 @@ class StreamSanitizer:
 
         return search
 
-    def _emit(self, buffer: bytes, cut: int, marks: list[Mark]) -> bytes:
-        """The output for buffer[:cut]. Marks that overlap are one replacement."""
+    def _emit(self, buffer: bytes, cut: int, marks: list[Mark], guessed: list[Mark]) -> bytes:
+        """The output for buffer[:cut]. Marks that overlap are one; of equals no `guessed` one."""
         out = []
         shown = self._shown if cut else 0
-        marks = [(max(start, shown), stop, label) for start, stop, label in marks if stop > shown]
+        places = sorted(
+            (max(start, shown), stop, guess, label)
+            for guess, each in enumerate((marks, guessed))
+            for start, stop, label in each
+            if stop > shown
+        )
         end = max(self._covered, shown)
-        for start, stop, label in sorted(marks):
+        for start, stop, _, label in places:
             if start >= cut:
                 break
             if start >= end:

@@ -18,8 +18,6 @@ from itertools import accumulate, chain
 
 from .index import Trigger
 
-DECODE_TRIGGER = Trigger("decode", (b"0x", b"0X"))
-
 _HEX = rb"[0-9a-fA-F]"
 _STRING = rb"[^\x07\x1b\n]{0,256}"  # body of an OSC, DCS, PM or APC string
 # What begins a token, then (complete, cut off by the end of the buffer) after it.
@@ -46,6 +44,13 @@ _TOKENS = {
 _NUMBERS = {
     b"0": (rb"[xX]" + _HEX + rb"{2}(?!" + _HEX + rb")", rb"(?:[xX]" + _HEX + rb"{0,2})?"),
 }
+# Base64 is full of 0x, and an address is 0x with more than two digits: neither is a token.
+DECODE_TRIGGER = Trigger(
+    "decode",
+    (b"0x", b"0X"),
+    re.compile(b"0(?:%b|%b\\Z)" % _NUMBERS[b"0"]),
+    b"0123456789abcdefABCDEF",
+)
 _ZERO_WIDTH = {
     b"\xe2": (rb"\x80[\x8b-\x8f\xaa-\xae]|\x81[\xa0-\xaf]", rb"[\x80\x81]?"),
     b"\xef": (rb"\xbb\xbf|\xb8[\x80-\x8f]", rb"[\xbb\xb8]?"),
