@@ -111,6 +111,7 @@ class NaiveSanitizer(StreamSanitizer):
 
     def __init__(self, patterns: NaivePatterns, **options: bool):
         super().__init__(patterns, **options)  # type: ignore[arg-type]
+        self._symbols = True
 
     def feed(self, data: bytes, look: object = None) -> bytes:
         if not data:

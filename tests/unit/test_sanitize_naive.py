@@ -32,7 +32,8 @@ ORDINARY = Path(__file__).read_text().splitlines(keepends=True)
 
 _noise = st.sampled_from(
     ["\n", " ", "-", "\x1b[31m", "\x1b[", "\b", "x\b", "​", "\r", "%", "%41", "&#65;", "&amp;",
-     "\\", "\\u0041", "\\n", "0x4", "0x41", "0x41 ", "0x", "\n0",
+     "\\", "\\u0041", "\\n", '\\"',
+     "0x4", "0x41", "0x41 ", "0x", "\n0",
      "\n00000000: 4341 4e41", "********", "H4sI", "eJw", "eyJ", "ghp_",
      "AKIAIOSFODNN7EXAMPLE", "-----BEGIN RSA PRIVATE KEY-----\n",
      "SecretAccessKey", '": "', "é", "日本", "\x07", "X-Amz-Signature=", "ghp", "0-x"]
@@ -69,10 +70,14 @@ def parts(data: bytes, cut: tuple[int, int]) -> list[bytes]:
 def test_same_as_the_naive_search(number: int, data: bytes, cut: tuple[int, int]) -> None:
     patterns, naive = COMPILED[number]
     stream, plain = StreamSanitizer(patterns), NaiveSanitizer(naive)
+    ours, theirs = b"", b""
     for part in parts(data, cut):
-        assert stream.feed(part) == plain.feed(part)
-        assert stream.held == plain.held
-    assert stream.finish() == plain.finish()
+        ours += stream.feed(part)
+        theirs += plain.feed(part)
+        assert ours.startswith(theirs)
+        assert ours == theirs or not patterns.visible  # where symbols don't count, less is held
+        assert stream.held <= plain.held
+    assert ours + stream.finish() == theirs + plain.finish()
     assert stream.redactions == plain.redactions
 
 

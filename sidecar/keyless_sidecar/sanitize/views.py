@@ -58,6 +58,9 @@ _ZERO_WIDTH = {
     b"\xcd": (rb"\x8f", b""),
     b"\xe1": (rb"\xa0\x8e", rb"\xa0?"),
 }
+# An escaped symbol, which is the symbol: of no use where only letters and digits count. What the
+# buffer may be cut in front of isn't here, nor what begins a token.
+_DULL = rb"(?!\\{0,3}[]\"'.,:;{}()<>[|~^$#@!? ])"
 _ERASED = rb"(?<=[\x00-\x07\x09\x0b-\x7f]\x08)"
 
 
@@ -77,6 +80,9 @@ def _tokens(final: bool, erased: bool, numbers: bool, symbols: bool) -> re.Patte
         tokens |= _NUMBERS
     if symbols:
         tokens |= _ZERO_WIDTH
+    elif not erased:
+        whole, part = tokens[b"\\"]
+        tokens[b"\\"] = (_DULL + b"(?:%b)" % whole, part)
     branches = [b"%b(?:%b)" % (re.escape(lead), whole) for lead, (whole, _) in tokens.items()]
     if erased:
         branches.append(b"\x08" + _ERASED)
