@@ -26,7 +26,7 @@ _METADATA = re.compile(r'"metadata"\s*:\s*')
 _HEAD_BYTES = 16 * 1024
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Head:
     """A service model's head.
 
@@ -59,8 +59,10 @@ class Catalog:
         self._path = Path(data_path or Path(botocore.__file__).parent / "data")
         self._loader = self._fresh()
         self._models: dict[str, ServiceModel] = {}
+        once = self._fresh()  # it remembers where it looked
         self.heads: Mapping[str, Head] = {
-            name: self._head(name) for name in self._loader.list_available_services("service-2")
+            name: self._head(name, once.determine_latest_version(name, "service-2"))
+            for name in once.list_available_services("service-2")
         }
 
     @property
@@ -84,15 +86,27 @@ class Catalog:
             return {}
         return found
 
-    def rules(self, service: str) -> Mapping[str, Any]:
-        """A service's endpoint rules; empty where it has none."""
-        if service not in self._loader.list_available_services("endpoint-rule-set-1"):
-            return {}
-        version = self._loader.determine_latest_version(service, "endpoint-rule-set-1")
-        return self.data(f"{service}/{version}/endpoint-rule-set-1")
+    def rules(self, service: str) -> bytes:
+        """The text of a service's endpoint rules; those that say nothing where it has none."""
+        folders = sorted((self._path / service).iterdir(), reverse=True)
+        for place in (folder / "endpoint-rule-set-1" for folder in folders):
+            if (found := _text(place)) is not None:
+                return found
+        return b"{}"
+
+    def text(self, name: str) -> bytes:
+        """The text of a file by its path in the folder without ending.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+        found = _text(self._path / name)
+        if found is None:
+            raise FileNotFoundError(self._path / name)
+        return found
 
     def data(self, name: str) -> Mapping[str, Any]:
-        """A file by its path in the folder without ending: ``endpoints``, ``partitions``."""
+        """A file by its path in the folder without ending: ``partitions``."""
         found: Mapping[str, Any] = self._fresh().load_data(name)
         return found
 
@@ -100,8 +114,7 @@ class Catalog:
         """A loader; it remembers all that it loads, which is too much for what is read once."""
         return Loader(extra_search_paths=[str(self._path)], include_default_search_paths=False)
 
-    def _head(self, service: str) -> Head:
-        version = self._loader.determine_latest_version(service, "service-2")
+    def _head(self, service: str, version: str) -> Head:
         data = self._metadata(service, version)
         protocols = tuple(data.get("protocols") or (data["protocol"],))
         return Head(
@@ -145,6 +158,14 @@ class Catalog:
         whole: Mapping[str, Any] = self._fresh().load_service_model(service, "service-2")
         metadata: Mapping[str, Any] = whole["metadata"]
         return metadata
+
+
+def _text(place: Path) -> bytes | None:
+    """A file's text, plain or packed; None where there is none."""
+    plain, packed = place.with_name(f"{place.name}.json"), place.with_name(f"{place.name}.json.gz")
+    if plain.exists():
+        return plain.read_bytes()
+    return zlib.decompress(packed.read_bytes(), 31) if packed.exists() else None
 
 
 @functools.cache

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from sys import intern
-from typing import Any
 
 from keyless_sidecar.egress.aws.catalog import Catalog
+from keyless_sidecar.egress.aws.host_table import HostTable, Known
 from keyless_sidecar.egress.aws.partitions import Partition
+from keyless_sidecar.egress.aws.rule_files import Former, urls
 
-__all__ = ["Known", "host_table"]
+__all__ = ["host_table"]
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z0-9#]+)\}")
 #: Services whose hosts with a bucket or an account in them have a module of their own.
@@ -52,78 +51,36 @@ _HANDED_OUT: Mapping[str, tuple[str, ...]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
-    """A host name that a service has.
-
-    Attributes:
-        pattern: the name, with ``{Region}``, ``{AccountId}`` and ``{*}`` (one label) left open.
-        signing_region: where the rules fix it; empty where it is the host's own or any.
-    """
-
-    pattern: str
-    partition: str
-    service: str
-    signing_name: str
-    signing_region: str
-
-
-def host_table(
-    catalog: Catalog, partitions: Sequence[Partition]
-) -> Mapping[str, tuple[Known, ...]]:
+def host_table(catalog: Catalog, partitions: Sequence[Partition]) -> HostTable:
     """All host names, by their pattern."""
-    table: dict[str, dict[Known, None]] = {}
-    former = _former(catalog, partitions)
+    return HostTable(_lines(catalog, partitions))
+
+
+def _lines(catalog: Catalog, partitions: Sequence[Partition]) -> Iterator[str]:
+    former = Former(catalog.text("endpoints"))
     for service, head in catalog.heads.items():
         found: list[tuple[str, str, str]] = []
-        for url, schemes in _endpoints(catalog.rules(service).get("rules", ())):
-            signing = [s for s in schemes if s["name"].split("#")[-1] != "sigv4a"]
+        for url, schemes in urls(catalog.rules(service)):
+            signing = [s for s in schemes if s[0].split("#")[-1] != "sigv4a"]
             if schemes and not signing:
                 continue  # signed with 4A only, which is refused anyway
             host = url.removeprefix("https://").partition("/")[0]
             if "#authority" in host or "{Endpoint}" in host or "://" in host:
                 continue
-            for scheme in signing or [{}]:
-                found.append(
-                    (
-                        host,
-                        intern(scheme.get("signingName", head.signing_name)),
-                        intern(scheme.get("signingRegion", "")),
-                    )
-                )
+            for _, name, region in signing or [("", None, None)]:
+                found.append((host, head.signing_name if name is None else name, region or ""))
         found += ((h, head.signing_name, "") for h in _LEGACY.get(service, ()))
         for partition in partitions:
             handed = _HANDED_OUT.get(service, ())
-            old, one = former[partition.name, head.prefix]
+            old, one = former.of(partition.name, head.prefix)
             own = [(h, head.signing_name, "") for h in handed]
             # Without a region in the rules, clients of a global service sign for its one region.
             own += [(h, name, one) for h, name, region in found if one and not region]
             own += [(h, head.signing_name, region) for h, region in old]
-            for host, name, region in (*found, *own):
+            for host, name, region in dict.fromkeys((*found, *own)):
                 known = _known(host, name, region, service, partition)
                 if known is not None:
-                    table.setdefault(known.pattern, {})[known] = None
-    return {pattern: tuple(known) for pattern, known in table.items()}
-
-
-def _former(
-    catalog: Catalog, partitions: Sequence[Partition]
-) -> Mapping[tuple[str, str], tuple[Sequence[tuple[str, str]], str]]:
-    """What the older ``endpoints.json`` says of each partition and prefix.
-
-    It is large; taken out of it first, so that it is gone before what is kept is made: between the
-    two there would be no room left that the system gets back.
-    """
-    older = catalog.data("endpoints")
-    prefixes = {head.prefix for head in catalog.heads.values()}
-    return {
-        (partition.name, prefix): (
-            tuple(_older(older, partition.name, prefix)),
-            _global_region(older, partition.name, prefix),
-        )
-        for partition in partitions
-        for prefix in prefixes
-    }
+                    yield known.line
 
 
 def _known(host: str, name: str, region: str, service: str, partition: Partition) -> Known | None:
@@ -138,7 +95,7 @@ def _known(host: str, name: str, region: str, service: str, partition: Partition
     region = _PLACEHOLDER.sub(lambda found: _open(found[1], partition), region)
     if region not in ("", "{Region}") and not partition.pattern.fullmatch(region):
         return None
-    region = "" if region == "{Region}" else intern(region)
+    region = "" if region == "{Region}" else region
     return Known(pattern, partition.name, service, name, region)
 
 
@@ -156,46 +113,3 @@ def _open(placeholder: str, partition: Partition) -> str:
         "accountId": "{AccountId}",
     }
     return fixed.get(name, "{*}")
-
-
-def _endpoints(rules: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[dict[str, str]]]]:
-    """The URL and the ways of signing of each endpoint in the rules."""
-    for rule in rules:
-        if rule["type"] == "tree":
-            yield from _endpoints(rule["rules"])
-        elif rule["type"] == "endpoint":
-            url = rule["endpoint"]["url"]
-            if isinstance(url, str):
-                yield url, rule["endpoint"].get("properties", {}).get("authSchemes", [])
-
-
-def _older(data: Mapping[str, Any], partition: str, prefix: str) -> Iterator[tuple[str, str]]:
-    """Hosts and signing regions from the older ``endpoints.json``."""
-    for entry in data["partitions"]:
-        if entry["partition"] != partition:
-            continue
-        service = entry["services"].get(prefix)
-        if service is None:
-            return
-        suffix = entry["dnsSuffix"]
-        if service.get("isRegionalized", True):
-            yield f"{prefix}.{{Region}}.{suffix}", ""
-            for variant in entry["defaults"].get("variants", ()):
-                host = variant["hostname"].replace("{service}", prefix)
-                host = host.replace("{dnsSuffix}", variant.get("dnsSuffix", suffix))
-                yield host.replace("{region}", "{Region}"), ""
-        for endpoint in service.get("endpoints", {}).values():
-            for form in (endpoint, *endpoint.get("variants", ())):
-                region = endpoint.get("credentialScope", {}).get("region", "")
-                if "hostname" in form and "{" not in form["hostname"]:
-                    yield form["hostname"], region
-
-
-def _global_region(data: Mapping[str, Any], partition: str, prefix: str) -> str:
-    """The region that a service of the whole partition is signed for; empty for a regional one."""
-    for entry in data["partitions"]:
-        service = entry["services"].get(prefix, {})
-        if entry["partition"] == partition and not service.get("isRegionalized", True):
-            endpoint = service["endpoints"].get(service.get("partitionEndpoint", ""), {})
-            return str(endpoint.get("credentialScope", {}).get("region", ""))
-    return ""

@@ -14,7 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from keyless_sidecar.egress.aws.catalog import Catalog, catalog
-from keyless_sidecar.egress.aws.endpoint_rules import Known, host_table
+from keyless_sidecar.egress.aws.endpoint_rules import host_table
+from keyless_sidecar.egress.aws.host_table import Known
 from keyless_sidecar.egress.aws.partitions import Partition, in_domain, read_partitions, region_in
 from keyless_sidecar.egress.aws.refusal import AwsRefusal
 from keyless_sidecar.egress.aws.s3_hosts import S3Host, read_s3_host
@@ -108,7 +109,7 @@ class Endpoints:
         self._partitions = read_partitions(models.data("partitions"))
         self._table = host_table(models, self._partitions)
         self._patterns = tuple(
-            (_regex(pattern), known) for pattern, known in self._table.items() if "{*}" in pattern
+            (_regex(pattern), known) for pattern, known in self._table.open().items()
         )
 
     def is_aws(self, host: str) -> bool:
@@ -186,7 +187,7 @@ class Endpoints:
         found = [
             known
             for key in keys
-            for known in self._table.get(key, ())
+            for known in self._table.get(key)
             if "{Region}" not in key or known.partition == partition
         ]
         if found:

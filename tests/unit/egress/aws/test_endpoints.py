@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from urllib.parse import urlsplit
 
 import pytest
@@ -156,7 +157,7 @@ def test_every_host_that_botocore_resolves_is_known(region: str) -> None:
     partitions = catalog().data("partitions")
     missing, count = [], 0
     for service in catalog().heads:
-        provider = EndpointProvider(catalog().rules(service), partitions)
+        provider = EndpointProvider(json.loads(catalog().rules(service)), partitions)
         for fips, dual in itertools.product([False, True], repeat=2):
             flags = {"Region": region, "UseFIPS": fips, "UseDualStack": dual}
             wanted = {k: v for k, v in flags.items() if k in provider.ruleset.parameters}
