@@ -34,6 +34,7 @@ from keyless_sidecar.control.server import ControlUnavailable
 from keyless_sidecar.execution.budget import ToolLimits
 from keyless_sidecar.hardening import HardeningError, harden
 from keyless_sidecar.keeper import Keeper
+from keyless_sidecar.memory import one_heap
 from keyless_sidecar.own_code import ChangeableCode, own_places, require_fixed, require_isolated
 from keyless_sidecar.own_filter import restrict
 from keyless_sidecar.placeholders import PlaceholderBook
@@ -93,6 +94,7 @@ def main(argv: Sequence[str]) -> int:
         parser.add_argument(f"--{name}-fd", type=int, required=True)
     options = parser.parse_args(argv)
     _neutral(*(number for number in vars(options).values()))
+    one_heap()
     try:
         parts = _start(options.settings_fd)
     except NotStarted as error:

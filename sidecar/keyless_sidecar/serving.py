@@ -15,7 +15,6 @@ import socket
 import threading
 from collections.abc import Sequence
 
-from keyless.protocol.calls import SDK
 from keyless_kernel.confine import Confiner
 from keyless_sidecar.approvals import Approvals, Scope
 from keyless_sidecar.audit import AuditLog, AuditUnavailable
@@ -25,7 +24,6 @@ from keyless_sidecar.calls.planning import CallPlanner
 from keyless_sidecar.calls.runner import CallRunner
 from keyless_sidecar.channel import Channel
 from keyless_sidecar.dispatch import Violation
-from keyless_sidecar.egress.aws.endpoints import endpoints
 from keyless_sidecar.events import Events
 from keyless_sidecar.execution.command import Commands
 from keyless_sidecar.execution.delivery import bound
@@ -38,7 +36,9 @@ from keyless_sidecar.execution.runner import Runner
 from keyless_sidecar.execution.spawner import Spawner
 from keyless_sidecar.keeper import Keeper
 from keyless_sidecar.kernel_network import KernelGates, bound_to_kernel, told
+from keyless_sidecar.memory import unmap_code
 from keyless_sidecar.policy import KERNEL
+from keyless_sidecar.read_ahead import read_ahead
 from keyless_sidecar.server import Begun, Parts
 from keyless_sidecar.sessions.consent import asking
 from keyless_sidecar.sessions.for_tools import ToolSessions
@@ -202,14 +202,8 @@ async def serve(parts: Parts, begun: Begun, options: argparse.Namespace) -> int:
     )
     begun.announce(network)
     serving = asyncio.ensure_future(gates.serve(options.network_fd))
-    if any(info.kind == "aws" for info in infos):
-        # Read ahead, while the kernel starts: the first command needs the service models.
-        calls_too = any(info.allows(SDK) for info in infos)
-        paths = {*models, ""} if calls_too else models
-        reading = [asyncio.to_thread(endpoints, path) for path in paths]
-        warm = asyncio.gather(*reading, return_exceptions=True)
-    else:
-        warm = asyncio.gather()
+    unmap_code()
+    warm = asyncio.ensure_future(read_ahead(models, infos))
     if config.tools.warm_at_start:
         for tool in parts.tools.values():
             if tool.warm and bound(tool, infos):

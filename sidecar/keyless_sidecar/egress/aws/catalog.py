@@ -146,7 +146,7 @@ class Catalog:
         packed, plain = folder / "service-2.json.gz", folder / "service-2.json"
         if packed.exists():
             with packed.open("rb") as file:
-                start = zlib.decompressobj(31).decompress(file.read(_HEAD_BYTES))
+                start = zlib.decompressobj(31).decompress(file.read(_HEAD_BYTES), _HEAD_BYTES)
         elif plain.exists():
             with plain.open("rb") as file:
                 start = file.read(_HEAD_BYTES)
