@@ -22,7 +22,7 @@ from keyless_sidecar.execution.order import Gate, WayOut
 from keyless_sidecar.execution.pipes import readable
 from keyless_sidecar.placeholders import PlaceholderBook
 from keyless_sidecar.policy import KERNEL
-from keyless_sidecar.postgres import client_environment
+from keyless_sidecar.postgres.environment import client_environment
 from keyless_sidecar.tools import Refused
 from keyless_sidecar.vault import Entry, EntryInfo
 from keyless_sidecar.ways import AWS_HOSTS, Ways

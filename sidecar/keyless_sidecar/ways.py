@@ -12,7 +12,7 @@ import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from keyless_sidecar.approvals import Scope
 from keyless_sidecar.audit import AuditLog
@@ -34,10 +34,12 @@ from keyless_sidecar.execution.order import Gate, WayOut
 from keyless_sidecar.keeper import Keeper
 from keyless_sidecar.placeholders import PlaceholderBook
 from keyless_sidecar.policy import KERNEL, Act, Decision, Policy
-from keyless_sidecar.postgres import PostgresBroker
 from keyless_sidecar.sessions.service import Sessions
 from keyless_sidecar.tools import Refused, Tool
 from keyless_sidecar.vault import Entry, EntryInfo, VaultError
+
+if TYPE_CHECKING:
+    from keyless_sidecar.postgres.broker import PostgresBroker
 
 #: Hosts of AWS's interfaces, for whoever has an ``aws`` entry.
 AWS_HOSTS = ("*.amazonaws.com:443", "*.amazonaws.com.cn:443", "*.api.aws:443")
@@ -240,6 +242,8 @@ class Ways:
                 return self._policy.decide(act)
             words = [f"{name}={act.attributes[name]}" for name in ("host", "database", "user")]
             return await scope.request([act], self._policy, ["connect", *words])
+
+        from keyless_sidecar.postgres.broker import PostgresBroker  # few sidecars have a database
 
         return PostgresBroker(
             listener,

@@ -25,7 +25,7 @@ from tests.support.postgres import (
     running,
 )
 
-from keyless_sidecar.postgres import client_environment
+from keyless_sidecar.postgres.environment import client_environment
 from keyless_sidecar.tools.psql_tool import psql_declaration
 
 pytestmark = pytest.mark.skipif(binaries() is None, reason="needs Debian's postgresql-15")

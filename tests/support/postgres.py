@@ -25,7 +25,7 @@ from cryptography.x509.oid import NameOID
 
 from keyless_sidecar.execution.destinations import Destination
 from keyless_sidecar.policy.acts import Act, Decision
-from keyless_sidecar.postgres import PostgresBroker
+from keyless_sidecar.postgres.broker import PostgresBroker
 from keyless_sidecar.vault import VaultError
 
 #: Nobody registered it as weak, and nothing else in a test looks like it.

@@ -1,13 +1,12 @@
 """Makes an allowed call with botocore, in a worker thread: pages, content, events, errors.
 
-:mod:`keyless_sidecar.calls.runner` gives it a client whose requests go over a call's bridge.
+:mod:`keyless_sidecar.calls.runner` gives it a client whose requests go over a call's bridge.  It is
+loaded for the first call, with the parts of botocore that nothing else needs.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from botocore import xform_name
@@ -21,17 +20,15 @@ from botocore.exceptions import (
 from botocore.model import OperationModel
 
 from keyless.protocol.calls import ServiceError
-from keyless.protocol.messages import FailureKind
-from keyless_sidecar.calls.bridge import AnswerTooLarge, Bridge
+from keyless_sidecar.calls.bridge import AnswerTooLarge
 from keyless_sidecar.calls.clients import crossing
 from keyless_sidecar.calls.content import Download, TooMuch
+from keyless_sidecar.calls.made import Made, Means
 from keyless_sidecar.calls.planning import CallPlan
-from keyless_sidecar.calls.progress import Meter
 from keyless_sidecar.calls.waiting import NotReached, wait
 from keyless_sidecar.egress.messages import EgressError
-from keyless_sidecar.sanitize import Patterns
 
-__all__ = ["MAX_INLINE", "Made", "make"]
+__all__ = ["MAX_INLINE", "make"]
 
 #: Largest content that stands in the answer itself.
 MAX_INLINE = 256 * 1024
@@ -39,54 +36,6 @@ _CHUNK = 1 << 20
 #: Bytes of an answer that is looked through in no time.
 _SMALL = 4096
 _KEPT = ("RequestId", "HTTPStatusCode", "RetryAttempts")
-
-
-@dataclasses.dataclass
-class Made:
-    """What came of a call.
-
-    Args:
-        answer: not sanitized yet.
-        error: what the service answered instead.
-        failure: why there is no answer at all (kind and sentence).
-        downloads: content that goes into the workspace.
-        large: whether it takes a while to look through the answer.
-    """
-
-    answer: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False)
-    error: ServiceError | None = None
-    failure: tuple[FailureKind, str] | None = None
-    downloads: list[Download] = dataclasses.field(default_factory=list)
-    notes: list[str] = dataclasses.field(default_factory=list)
-    large: bool = True
-
-    def close(self) -> None:
-        """Forget the content."""
-        for download in self.downloads:
-            download.close()
-
-
-@dataclasses.dataclass(frozen=True)
-class Means:
-    """What a call is made with.
-
-    Args:
-        client: gives botocore's client; it may take its time.
-        bridge: what its requests go over.
-        waits: called when the call was made and the waiting begins.
-        meter: told of what moves.
-        scratch: private folder.
-        most: bytes that the call may leave in the workspace.
-        patterns: what saved content is searched for.
-    """
-
-    client: Callable[[], Any]
-    bridge: Bridge
-    waits: Callable[[], None]
-    meter: Meter
-    scratch: Path
-    most: int
-    patterns: Patterns
 
 
 def make(plan: CallPlan, means: Means) -> Made:

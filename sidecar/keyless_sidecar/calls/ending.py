@@ -9,8 +9,8 @@ from keyless.protocol.calls import CallFinished, ServiceError
 from keyless.protocol.messages import Failed
 from keyless_sidecar.audit import AuditUnavailable
 from keyless_sidecar.calls.answers import encode, sanitized
-from keyless_sidecar.calls.calling import Made
 from keyless_sidecar.calls.content import Owner, Saved, TooMuch, put
+from keyless_sidecar.calls.made import Made
 from keyless_sidecar.calls.outlet import Refusal
 from keyless_sidecar.calls.planning import CallPlan
 from keyless_sidecar.calls.recording import CallRecorder

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from keyless.protocol.calls import SDK
 from keyless.protocol.messages import Reply
 from keyless_sidecar.approvals import Approvals, Scope
 from keyless_sidecar.calls.bridge import Abandoned, Bridge
-from keyless_sidecar.calls.calling import Made, Means, make
-from keyless_sidecar.calls.clients import Clients
 from keyless_sidecar.calls.ending import refused_here
+from keyless_sidecar.calls.made import Made, Means
 from keyless_sidecar.calls.outlet import Outlet
 from keyless_sidecar.calls.planning import CallPlan, facts_of
 from keyless_sidecar.calls.progress import Meter, tell
@@ -28,8 +28,11 @@ from keyless_sidecar.egress.aws.endpoints import read_models
 from keyless_sidecar.egress.pool import Pool
 from keyless_sidecar.flow import CallFlow
 from keyless_sidecar.keeper import Keeper
-from keyless_sidecar.placeholders import PlaceholderBook
+from keyless_sidecar.placeholders import AwsKeys, PlaceholderBook
 from keyless_sidecar.ways import AWS_HOSTS, Ways
+
+if TYPE_CHECKING:
+    from keyless_sidecar.calls.clients import Clients
 
 __all__ = ["Maker"]
 
@@ -70,7 +73,8 @@ class Maker:
         self._scratch = scratch
         self._most = most
         self._threads = ThreadPoolExecutor(threads, "keyless-call")
-        self._clients = Clients()
+        self._turn = threading.Lock()
+        self._clients: Clients | None = None
         self._pool = Pool()
         self._forwarder = ways.forwarder(AWS_HOSTS, self._pool)
 
@@ -122,7 +126,7 @@ class Maker:
             bridge.exchange = polling.exchange
 
         means = Means(
-            client=lambda: self._clients.get(plan.service, region, keys),
+            client=lambda: self._client(plan.service, region, keys),
             bridge=bridge,
             waits=waits,
             meter=meter,
@@ -158,10 +162,19 @@ class Maker:
         await read_models()
         return Outlet(client, self._forwarder, [plan.credential.name])
 
+    def _client(self, service: str, region: str, keys: AwsKeys) -> Any:
+        """botocore's client; called in a call's thread."""
+        with self._turn:
+            if self._clients is None:
+                from keyless_sidecar.calls.clients import Clients
+
+                self._clients = Clients()
+        return self._clients.get(service, region, keys)
+
     async def _in_thread(self, flow: CallFlow, plan: CallPlan, means: Means, send: Send) -> Made:
         """Make the call; at its time limit or a cancel it is given up."""
         loop = asyncio.get_running_loop()
-        work = loop.run_in_executor(self._threads, make, plan, means)
+        work = loop.run_in_executor(self._threads, _make, plan, means)
         cancel: asyncio.Future[Any] = asyncio.ensure_future(flow.cancelled.wait())
         ends: set[asyncio.Future[Any]] = {work, cancel}
         telling = asyncio.ensure_future(tell(means.meter, send))
@@ -195,6 +208,12 @@ class Maker:
 
 def _counting(meter: Meter, name: str, size: int) -> Callable[[int], None]:
     return lambda done: meter.moved(name, done, size)
+
+
+def _make(plan: CallPlan, means: Means) -> Made:
+    from keyless_sidecar.calls.calling import make
+
+    return make(plan, means)
 
 
 def _forget(work: asyncio.Future[Made]) -> None:

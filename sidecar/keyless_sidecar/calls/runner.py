@@ -14,10 +14,10 @@ from keyless.protocol.calls import Call, CallFinished, Describe, Description, Pi
 from keyless.protocol.messages import FailureKind, Reply, Started
 from keyless_sidecar.audit import AuditLog
 from keyless_sidecar.calls.answers import pieces
-from keyless_sidecar.calls.calling import Made
 from keyless_sidecar.calls.content import Owner
 from keyless_sidecar.calls.describing import describe
 from keyless_sidecar.calls.ending import Ending
+from keyless_sidecar.calls.made import Made
 from keyless_sidecar.calls.making import Maker
 from keyless_sidecar.calls.planning import CallPlan, CallPlanner
 from keyless_sidecar.calls.recording import CallRecorder

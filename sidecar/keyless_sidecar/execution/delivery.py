@@ -14,7 +14,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from keyless_sidecar.placeholders import PlaceholderBook
-from keyless_sidecar.postgres import client_environment
+from keyless_sidecar.postgres.environment import client_environment
 from keyless_sidecar.tools import Refused, Tool, shown
 from keyless_sidecar.vault import Entry, EntryInfo
 from keyless_sidecar.vault.delivery_files import secret_files

@@ -27,7 +27,8 @@ from tests.support.postgres_fakes import (
 from keyless_sidecar.audit import AuditUnavailable
 from keyless_sidecar.execution.destinations import Destination
 from keyless_sidecar.policy.acts import Decision
-from keyless_sidecar.postgres import PARAMETERS, wire
+from keyless_sidecar.postgres import wire
+from keyless_sidecar.postgres.client import PARAMETERS
 from keyless_sidecar.postgres.upstream import public_only
 
 GREETING = wire.authentication_request(0)
