@@ -109,7 +109,7 @@ class Endpoints:
         self._partitions = read_partitions(models.data("partitions"))
         self._table = host_table(models, self._partitions)
         self._patterns = tuple(
-            (_regex(pattern), known) for pattern, known in self._table.open().items()
+            (_regex(pattern), known) for pattern, known in self._table.groups("{*}")
         )
 
     def is_aws(self, host: str) -> bool:

@@ -6,7 +6,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, groupby
 
 __all__ = ["HostTable", "Known"]
 
@@ -60,14 +60,12 @@ class HostTable:
             yield _known(line)
             at += 1
 
-    def open(self) -> dict[str, tuple[Known, ...]]:
-        """All whose pattern leaves a label open, by pattern."""
-        found: dict[str, tuple[Known, ...]] = {}
-        for at in range(len(self)):
-            if "{*}" in (line := self._line(at)):
-                known = _known(line)
-                found[known.pattern] = (*found.get(known.pattern, ()), known)
-        return found
+    def groups(self, holding: str = "") -> Iterator[tuple[str, tuple[Known, ...]]]:
+        """Each pattern in which this text is, and all that have that pattern."""
+        lines = (self._line(at) for at in range(len(self)))
+        found = (_known(line) for line in lines if holding in line)
+        for pattern, group in groupby(found, lambda known: known.pattern):
+            yield pattern, tuple(group)
 
     def _line(self, at: int) -> str:
         return self._text[self._starts[at] : self._starts[at + 1] - 1]

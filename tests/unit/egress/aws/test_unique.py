@@ -18,7 +18,7 @@ from keyless_sidecar.egress.aws.routes import routes
 def together() -> list[frozenset[str]]:
     """Groups of services that share a host and a signing name, and each service alone."""
     groups = {frozenset({service}) for service in catalog().heads}
-    for entries in endpoints()._table.values():
+    for _, entries in endpoints()._table.groups():
         by_name = defaultdict(set)
         for known in entries:
             by_name[known.signing_name].add(known.service)
