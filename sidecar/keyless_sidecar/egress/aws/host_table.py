@@ -1,16 +1,18 @@
-"""Some fifteen thousand host names in one text: a fifth of what they would take as objects."""
+"""Some twenty thousand host names in little memory: packed, a tenth of what objects would take."""
 
 from __future__ import annotations
 
-from array import array
+import zlib
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import accumulate, groupby
+from itertools import groupby
 
 __all__ = ["HostTable", "Known"]
 
 _END = "\t"
+#: Lines that are packed together; to read them again takes some twenty microseconds.
+_TOGETHER = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ class Known:
 
 
 class HostTable:
-    """Host names by their pattern, as sorted lines.
+    """Host names by their pattern, as sorted lines, packed some dozens at a time.
 
     Args:
         lines: of each host name.
@@ -45,30 +47,39 @@ class HostTable:
 
     def __init__(self, lines: Iterable[str]) -> None:
         ordered = sorted(set(lines))
-        self._text = "\n".join(ordered)
-        self._starts = array("I", accumulate((len(line) + 1 for line in ordered), initial=0))
+        self._size = len(ordered)
+        starts = range(0, self._size, _TOGETHER)
+        self._first = [ordered[at] for at in starts]
+        self._packed = [
+            zlib.compress("\n".join(ordered[at : at + _TOGETHER]).encode(), 1) for at in starts
+        ]
 
     def __len__(self) -> int:
         """How many there are."""
-        return len(self._starts) - 1
+        return self._size
 
     def get(self, pattern: str) -> Iterator[Known]:
         """All that have this very pattern, by service."""
         wanted = pattern + _END
-        at = bisect_left(range(len(self)), wanted, key=self._line)
-        while at < len(self) and (line := self._line(at)).startswith(wanted):
-            yield _known(line)
-            at += 1
+        # They may begin in the block before the first one that begins with them.
+        for block in range(max(bisect_left(self._first, wanted) - 1, 0), len(self._first)):
+            lines = self._lines(block)
+            at = bisect_left(lines, wanted)
+            while at < len(lines) and lines[at].startswith(wanted):
+                yield _known(lines[at])
+                at += 1
+            if at < len(lines):
+                return
 
     def groups(self, holding: str = "") -> Iterator[tuple[str, tuple[Known, ...]]]:
         """Each pattern in which this text is, and all that have that pattern."""
-        lines = (self._line(at) for at in range(len(self)))
+        lines = (line for block in range(len(self._first)) for line in self._lines(block))
         found = (_known(line) for line in lines if holding in line)
         for pattern, group in groupby(found, lambda known: known.pattern):
             yield pattern, tuple(group)
 
-    def _line(self, at: int) -> str:
-        return self._text[self._starts[at] : self._starts[at + 1] - 1]
+    def _lines(self, block: int) -> list[str]:
+        return zlib.decompress(self._packed[block]).decode().split("\n")
 
 
 def _known(line: str) -> Known:
