@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import dataclasses
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -25,6 +25,8 @@ _FETCHES = 16
 #: What was handed out or captured meanwhile counts at once; this is about what a person changes in
 #: the vault's file, which nobody has been given yet.  Values are always read anew.
 _FRESH = 0.02
+#: Sources whose values lie on this machine: the patterns know them before they are handed out.
+_HERE = frozenset({"memory", "file"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +66,8 @@ class Keeper:
         self._fetchers = ThreadPoolExecutor(_FETCHES, "keyless-fetch")
         self._flights: dict[str, asyncio.Future[Entry]] = {}
         self._last = _Look(float("-inf"), "", "", 0, Patterns.build([]))
+        #: Of entries that were read: the vault's revision then, and what of them is no secret.
+        self._plain: dict[str, tuple[str, Mapping[str, str]]] = {}
 
     async def infos(self) -> list[EntryInfo]:
         """All entries without values.  Asks no source elsewhere."""
@@ -78,6 +82,21 @@ class Keeper:
         ):
             return self._last.patterns
         return (await self._look()).patterns
+
+    def is_kept(self, name: str) -> bool:
+        """Whether an entry's values lie on this machine, so that patterns know them already."""
+        infos = self._last.infos or ()
+        return any(info.name == name and info.source in _HERE for info in infos)
+
+    def plain_field(self, name: str, field: str) -> str | None:
+        """A field that is no secret, of an entry that is kept on this machine.
+
+        Returns:
+            "" where it has none; None where that isn't known without reading the entry: it was
+            never read, or the vault has changed, or wasn't looked at just now.
+        """
+        revision, fields = self._plain.get(name, (None, {}))
+        return fields.get(field, "") if self._fresh() and revision == self._last.kept else None
 
     async def kept(self, name: str) -> Entry | None:
         """The same as :meth:`entry` where nobody has to be asked for it, else None."""
@@ -158,15 +177,25 @@ class Keeper:
 
     async def _ready(self, names: Sequence[str]) -> list[Entry | None]:
         """The entries that are kept on this machine, None for others; patterns know them then."""
-        look = self._looking()
+        look, fresh = self._looking(), self._fresh()
 
-        def ready() -> list[Entry | None]:
-            try:
-                return [self._vault.ready(name) for name in names]
-            finally:
+        def ready() -> tuple[list[Entry | None], str]:
+            if not fresh:
                 look()
+            before = self._last
+            try:
+                return [self._vault.ready(name) for name in names], before.kept
+            finally:
+                if self._vault.handed_out() != before.handed_out:
+                    look()
 
-        return await self._in_thread(ready)
+        entries, revision = await self._in_thread(ready)
+        for entry in entries:
+            if entry is not None and self.is_kept(entry.name):
+                secret = {*entry.secret_fields()}
+                plain = {name: text for name, text in entry.fields.items() if name not in secret}
+                self._plain[entry.name] = revision, plain
+        return entries
 
     def _captured(self) -> int:
         return self._book.revision if self._book else 0

@@ -286,6 +286,7 @@ class Ways:
             held=self._held if tool == KERNEL else _nothing,
             done=self._sessions.recent.note if self._sessions is not None else _nothing,
             scope=scope,
+            kept=self._keeper.is_kept,
         )
 
     def _held(self, access_key_id: str) -> Held | None:

@@ -192,3 +192,39 @@ async def test_abandoned_fetches_leave_no_noise(
 async def _landed(condition: Callable[[], bool]) -> None:
     while not condition():
         await asyncio.sleep(0)
+
+
+async def test_what_is_no_secret_is_known_until_the_vault_changes(
+    plane: Plane, tmp_path: Path
+) -> None:
+    def key(region: str, secret: str) -> Entry:
+        fields = {"access_key_id": "AKIA5EXAMPLE5TESTS5Q", "secret_access_key": secret}
+        return Entry("cloud", "aws", {**fields, "region": region}, ("sdk",))
+
+    file = FileSource(tmp_path / "vault")
+    file.add(key("eu-west-1", SECRET * 2))
+    declared = ConfigSource([parse_declaration("slow", COMMAND)])
+    keeper = Keeper(Vault([file, declared]))
+    plane.values = {"slow": OTHER}
+    try:
+        with mock.patch.object(remotes, "fetch_command", plane):
+            await keeper.infos()
+            assert keeper.plain_field("cloud", "region") is None  # nobody has read it
+            await keeper.entry("cloud")
+            assert keeper.plain_field("cloud", "region") == "eu-west-1"
+            assert keeper.plain_field("cloud", "session_token") == ""
+            assert keeper.plain_field("cloud", "secret_access_key") == ""
+            await keeper.entry("slow")
+            assert keeper.plain_field("slow", "region") is None  # it lies elsewhere
+            assert (keeper.is_kept("cloud"), keeper.is_kept("slow")) == (True, False)
+            file.add(key("us-east-2", OTHER * 2), replace=True)
+            await asyncio.sleep(0.05)
+            assert keeper.plain_field("cloud", "region") is None
+            await keeper.infos()
+            assert keeper.plain_field("cloud", "region") is None
+            entry = await keeper.entry("cloud")
+            assert entry.fields["secret_access_key"] == OTHER * 2
+            assert await hidden(keeper, OTHER * 2)
+            assert keeper.plain_field("cloud", "region") == "us-east-2"
+    finally:
+        keeper.close()

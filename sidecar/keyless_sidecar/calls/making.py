@@ -22,12 +22,13 @@ from keyless_sidecar.calls.ending import refused_here
 from keyless_sidecar.calls.made import Made, Means
 from keyless_sidecar.calls.outlet import Outlet
 from keyless_sidecar.calls.planning import CallPlan, facts_of
-from keyless_sidecar.calls.progress import Meter, tell
+from keyless_sidecar.calls.progress import PAUSE, Meter, tell
 from keyless_sidecar.calls.recording import CallRecorder
 from keyless_sidecar.egress.aws.endpoints import read_models
 from keyless_sidecar.egress.pool import Pool
 from keyless_sidecar.flow import CallFlow
 from keyless_sidecar.keeper import Keeper
+from keyless_sidecar.later import Later
 from keyless_sidecar.placeholders import AwsKeys, PlaceholderBook
 from keyless_sidecar.ways import AWS_HOSTS, Ways
 
@@ -107,12 +108,8 @@ class Maker:
             AuditUnavailable: the records can't be brought to disk.
         """
         record = recorder.record_id
-        entry = await self._keeper.kept(plan.credential.name)
-        if entry is None:
-            await recorder.on_disk()
-            entry = await self._keeper.entry(plan.credential.name)
-        region = plan.region or entry.fields.get("region", "")
-        keys = self._book.for_entry(entry.info)
+        region = await self._region(plan, recorder)
+        keys = self._book.for_entry(plan.credential)
         calling = await self._outlet(plan, flow, record, waits=plan.only_waits)
         polling = calling
         if plan.waiting is not None and not plan.only_waits:
@@ -132,7 +129,6 @@ class Maker:
             meter=meter,
             scratch=self._scratch,
             most=self._most,
-            # Asked for after the entry: they know its values.
             patterns=await self._keeper.patterns(),
         )
         made = await self._in_thread(flow, plan, means, send)
@@ -140,6 +136,22 @@ class Maker:
         if refusal is not None and made.error is not None:
             refused_here(made, refusal)
         return made
+
+    async def _region(self, plan: CallPlan, recorder: CallRecorder) -> str:
+        """The call's region; where that isn't known, the credential is read for it.
+
+        Its values are read anew for each request in any case, by the handler.
+        """
+        name = plan.credential.name
+        # Saved content is searched for the values as they are when the call begins.
+        known = None if plan.save else self._keeper.plain_field(name, "region")
+        if known is None:
+            entry = await self._keeper.kept(name)
+            if entry is None:
+                await recorder.on_disk()
+                entry = await self._keeper.entry(name)
+            known = entry.fields.get("region", "")
+        return plan.region or known
 
     async def _outlet(self, plan: CallPlan, flow: CallFlow, record: str, *, waits: bool) -> Outlet:
         """What the call's requests go through, or those of the waiting after it."""
@@ -177,7 +189,7 @@ class Maker:
         work = loop.run_in_executor(self._threads, _make, plan, means)
         cancel: asyncio.Future[Any] = asyncio.ensure_future(flow.cancelled.wait())
         ends: set[asyncio.Future[Any]] = {work, cancel}
-        telling = asyncio.ensure_future(tell(means.meter, send))
+        telling = Later(PAUSE, lambda: tell(means.meter, send))
         try:
             await asyncio.wait(ends, timeout=plan.timeout, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
@@ -192,8 +204,7 @@ class Maker:
             if not work.done():
                 work.add_done_callback(_forget)
             cancel.cancel()
-            telling.cancel()
-            await asyncio.gather(cancel, telling, return_exceptions=True)
+            await telling.end()
         if flow.cancelled.is_set():
             why = "A person stopped the call." if flow.stopped else "The call was cancelled."
             return Made(failure=("CommandCancelled", why))

@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable
 
 from keyless.protocol.calls import Progress
 
-__all__ = ["Meter", "tell"]
+__all__ = ["PAUSE", "Meter", "tell"]
 
 #: Seconds between two messages.
-_PAUSE = 0.25
+PAUSE = 0.25
 #: Less content than this is there before anybody looks.
 _WORTH_TELLING = 4 << 20
 
@@ -55,6 +55,6 @@ async def tell(meter: Meter, send: Callable[[Progress], Awaitable[None]]) -> Non
         ConnectionError: the kernel side is gone.
     """
     while True:
-        await asyncio.sleep(_PAUSE)
         if (progress := meter.take()) is not None:
             await send(progress)
+        await asyncio.sleep(PAUSE)

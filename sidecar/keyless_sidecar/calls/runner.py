@@ -25,6 +25,7 @@ from keyless_sidecar.execution.guarding import NO_VAULT, guarded
 from keyless_sidecar.execution.news import News
 from keyless_sidecar.flow import CallFlow, SendMany
 from keyless_sidecar.keeper import Keeper
+from keyless_sidecar.later import Later
 from keyless_sidecar.tools import Refused
 from keyless_sidecar.vault import VaultError
 from keyless_sidecar.workspace import WorkspaceRoot
@@ -131,15 +132,15 @@ class CallRunner:
     ) -> Reply:
         begun = time.monotonic()
         started = Started(id=flow.request.id, record_id=recorder.record_id)
-        telling = asyncio.ensure_future(self._tell(flow, plan, recorder, send, started))
+        told = False
+        telling = Later(_WHILE, lambda: self._tell(flow, plan, recorder, send, started))
         try:
             made = await self._maker.make(flow, plan, recorder, send)
         except VaultError as error:
             _log.error("vault: %s", error)
             made = Made(failure=("SidecarUnavailable", NO_VAULT))
         finally:
-            telling.cancel()
-            await asyncio.gather(telling, return_exceptions=True)
+            told = await telling.end()
             self._news.ended(recorder.record_id)
         try:
             # Up to date: what the answer was found to hold is known by now.
@@ -149,7 +150,7 @@ class CallRunner:
             await ending.record(recorder)
         finally:
             made.close()
-        parts: list[Reply] = [] if _done(telling) else [started]
+        parts: list[Reply] = [] if told else [started]
         for piece in pieces(ending.data):
             if len(parts) > 1:
                 await send(*parts)
@@ -170,16 +171,10 @@ class CallRunner:
         started: Started,
     ) -> None:
         """Say that the call was allowed, if it takes a while; else that goes with the answer."""
-        await asyncio.sleep(_WHILE)
         await recorder.on_disk()
         words = (plan.service, plan.operation.name)
         self._news.called(flow, recorder.record_id, words, plan.credential.name)
         await send(started)
-
-
-def _done(task: asyncio.Task[None]) -> bool:
-    """Whether a task came to its proper end."""
-    return task.done() and not task.cancelled() and task.exception() is None
 
 
 def _dry_run(request: Call, plan: CallPlan, recorder: CallRecorder) -> Reply:

@@ -5,10 +5,11 @@ Made by whoever opens an egress proxy for a tool; `tokens` and `aws.handler` tak
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from keyless_sidecar.approvals import Scope
 from keyless_sidecar.audit import AuditUnavailable
@@ -23,6 +24,7 @@ __all__ = ["Client", "Record", "RequestRecord", "Unrecorded", "refused"]
 
 #: Different refusals that are told; the audit has all.
 _MOST_TOLD = 16
+_T = TypeVar("_T")
 
 
 class Unrecorded(EgressError):
@@ -78,6 +80,8 @@ class Client:
         held: gives the open session that the client holds, by its access key id.
         done: told of the acts of each AWS request that is sent.
         scope: asks a person where the policy wants one; None: nobody can be asked.
+        kept: whether an entry's values lie on this machine, so that records are searched for them
+            before they are fetched.
     """
 
     tool: str
@@ -91,6 +95,7 @@ class Client:
     held: Callable[[str], Binding | None] = lambda _: None
     done: Callable[[Iterable[Act]], None] = lambda _: None
     scope: Scope | None = None
+    kept: Callable[[str], bool] = lambda _: False
 
     def decide(self, acts: Iterable[Act], approved: Collection[str] = frozenset()) -> Decision:
         """The strictest decision on everything that a request does.
@@ -163,6 +168,51 @@ class Client:
             raise Unrecorded(
                 "The audit log can't be written, so the request is not sent."
             ) from None
+
+    async def recorded(
+        self, records: Sequence[RequestRecord], credential: str, work: Awaitable[_T]
+    ) -> _T:
+        """Write to the audit, and get ready meanwhile what may go out when that is on disk.
+
+        Where the credential isn't kept on this machine, one comes after the other.
+
+        Args:
+            records: of the request, in this order.
+            credential: the vault entry that ``work`` fetches.
+            work: fetches the credential and makes the request that goes out; sends nothing.
+
+        Returns:
+            What came of the work; all records are on disk.
+
+        Raises:
+            Unrecorded: writing failed.
+            Exception: whatever ``work`` raises.
+        """
+        if not self.kept(credential):
+            result = await work
+            await self.record_all(records)
+            return result
+        writing = asyncio.ensure_future(self.record_all(records))
+        try:
+            await asyncio.sleep(0)  # the disk first: it takes longest
+            result = await work
+        except asyncio.CancelledError:
+            writing.cancel()
+            raise
+        except Exception:
+            await writing  # what is recorded next comes behind it
+            raise
+        await writing
+        return result
+
+    async def record_all(self, records: Iterable[RequestRecord]) -> None:
+        """Write several to the audit, in this order.
+
+        Raises:
+            Unrecorded: that failed.
+        """
+        for record in records:
+            await self.record(record)
 
     async def entry(self, name: str) -> Entry | None:
         """A vault entry as it is now; None (and its placeholders end) where it is gone."""

@@ -92,6 +92,10 @@ class TokenBinding:
         )
 
 
+class _Gone(Exception):
+    """The entry isn't there any more."""
+
+
 class TokenHandler:
     """Answers requests to the hosts of some bindings.  Owned by the event loop's thread.
 
@@ -159,18 +163,25 @@ class TokenHandler:
             self._client.tell(note, refused(decision))
             return _answer(request, refused(decision), decision.rule)
         if not found:
+            await self._client.record(note)
             return await self._send(request, forward, note, Masks({}))
         if request.scheme != "https" and not self._redirected(request.host):
             return await self._refuse(
                 request, note, "plain", f"Keyless: {name} goes over https only.", 403
             )
-        entry = await self._client.entry(name)
-        if entry is None:
+
+        async def ready() -> tuple[Request, Masks]:
+            entry = await self._client.entry(name)
+            if entry is None:
+                raise _Gone
+            return self._fill(request, found, entry)
+
+        try:
+            filled, masks = await self._client.recorded([note], name, ready())
+        except _Gone:
             return await self._refuse(
                 request, note, "gone", f"Keyless: the credential {name} is not there any more.", 403
             )
-        try:
-            filled, masks = self._fill(request, found, entry)
         except ValueError as error:
             return await self._refuse(
                 request, note, "value", f"Keyless: {name} can't be sent: {error}.", 403
@@ -219,7 +230,6 @@ class TokenHandler:
     async def _send(
         self, request: Request, forward: Forward, note: RequestRecord, masks: Masks
     ) -> Response:
-        await self._client.record(note)
         response = await forward(request)
         try:
             await self._client.record(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import dataclasses
 import json
@@ -54,7 +55,10 @@ class World:
         self.records: list[RequestRecord] = []
         self.sent: list[Request] = []
         self.answer = Response.of(200, b"fine")
-        client = Client("gh", self.policy, self.book, self.fetch, self.record)
+        self.kept = True  # on this machine
+        client = Client(
+            "gh", self.policy, self.book, self.fetch, self.record, kept=lambda _: self.kept
+        )
         declared = bindings or ({"hosts": ["api.github.com"], "shape": "ghp_"},)
         self.bindings = [
             TokenBinding.of(
@@ -344,18 +348,52 @@ async def test_removal_and_rotation_count_from_the_next_request() -> None:
     assert world.token != token
 
 
-async def test_no_record_no_request() -> None:
+@pytest.mark.parametrize("kept", [True, False])
+async def test_no_record_no_request(kept: bool) -> None:
     world = World()
 
     async def fails(_: RequestRecord) -> None:
         raise OSError("disk full")
 
-    world.handler = TokenHandler(
-        Client("gh", world.policy, world.book, world.fetch, fails), world.bindings
-    )
+    client = Client("gh", world.policy, world.book, world.fetch, fails, kept=lambda _: kept)
+    world.handler = TokenHandler(client, world.bindings)
     with pytest.raises(Unrecorded):
         await world.ask(Authorization=f"Bearer {world.token}")
     assert not world.sent
+    del world.entries["gh"]
+    with pytest.raises(Unrecorded):
+        await world.ask(Authorization=f"Bearer {world.token}")
+
+
+async def test_a_request_is_made_while_its_record_is_written_and_sent_after() -> None:
+    world = World()
+    fetched, written = asyncio.Event(), asyncio.Event()
+
+    async def fetch(name: str) -> Entry:
+        fetched.set()
+        return await world.fetch(name)
+
+    async def slow(record: RequestRecord) -> None:
+        await written.wait()
+        await world.record(record)
+
+    client = Client("gh", world.policy, world.book, fetch, slow, kept=lambda _: True)
+    world.handler = TokenHandler(client, world.bindings)
+    asking = asyncio.ensure_future(world.ask(Authorization=f"Bearer {world.token}"))
+    await fetched.wait()
+    await asyncio.sleep(0.02)
+    assert not world.sent
+    written.set()
+    assert (await asking).status == 200
+    assert world.header("authorization") == f"Bearer {REAL}"
+
+
+async def test_a_token_from_elsewhere_is_recorded_once_it_is_known() -> None:
+    world = World()
+    world.kept = False
+    del world.entries["gh"]
+    assert (await world.ask(Authorization=f"Bearer {world.token}")).status == 403
+    assert [record.decision for record in world.records] == ["refused"]
 
 
 async def test_a_value_that_no_header_can_carry_is_not_sent() -> None:

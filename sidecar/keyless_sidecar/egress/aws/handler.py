@@ -104,16 +104,23 @@ class AwsHandler:
             if refusal.code != "MissingAuthenticationToken":
                 raise
             await self._decide_unsigned(work, endpoint, refusal)
-            return await self._send(work, self._plain(work), forward, _NOBODY, None)
+            outgoing = self._plain(work)
+            await self._client.record_all(work.records())
+            return await self._send(work, outgoing, forward, _NOBODY, None)
         work.record = dataclasses.replace(work.record, region=claim.region)
         endpoint = work.endpoint = self._endpoints.check(endpoint, claim)
         binding = self._binding(claim)
         work.record = dataclasses.replace(work.record, credential=binding.entry)
         verified = await self._decide(work, endpoint, claim, binding)
-        real = await self._real(binding)
         if not answers.streams(work.sendable()):
             verified = answers.uncompressed(verified)
-        outgoing = self._signed(work, verified, binding, real)
+
+        async def ready() -> tuple[Request, AwsKeys]:
+            real = await self._real(binding)
+            return self._signed(work, verified, binding, real), real
+
+        kept = "" if isinstance(binding, Held) else binding.entry  # a session's keys are asked for
+        outgoing, real = await self._client.recorded(work.records(), kept, ready())
         return await self._send(work, outgoing, forward, binding, real)
 
     def _binding(self, claim: Claim) -> Binding:
@@ -259,8 +266,6 @@ class AwsHandler:
         real: AwsKeys | None,
     ) -> Response:
         act = work.sendable()
-        for record in work.records():
-            await self._client.record(record)
         self._client.done(work.acts)
         response = await forward(outgoing)
         try:
