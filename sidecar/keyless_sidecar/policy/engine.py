@@ -1,6 +1,7 @@
 """Deciding acts by Cedar rules: deny over ask over allow, and deny where nothing fits.
 
-`CedarPolicy` is made when the sidecar starts and asked for each act; it holds nothing that changes.
+`CedarPolicy` is made when the sidecar starts and asked for each act; its rules never change.  Nor
+does an answer: the same rules say the same about the same facts, so the last answers are kept.
 A rule that needs a fact which isn't known can't be evaluated.  Cedar then goes on as if the rule
 weren't there, which would open what a forbid closes.  Here the act is denied, unless the rule could
 only have allowed it.
@@ -28,6 +29,9 @@ __all__ = ["DEFAULT_SOURCE", "CedarPolicy", "Explanation", "Principal"]
 
 #: Source name of the rules that come with Keyless; their ids read ``default.reads``.
 DEFAULT_SOURCE = "default"
+
+#: Answers that are kept, and characters of the facts that each may be about.
+_MOST_KEPT, _LONGEST_KEPT = 256, 2048
 
 _FAILED = re.compile(r"policy `policy(?P<number>\d+)`: (?P<why>.*)", re.DOTALL)
 _MISSING = re.compile(r"attribute `(?P<name>[^`]*)`")
@@ -90,6 +94,8 @@ class CedarPolicy:
         )
         # Few actions and credentials come again and again.
         self._among = functools.lru_cache(maxsize=128)(self._entities_of)
+        # A client asks for the same again and again.
+        self._kept = functools.lru_cache(maxsize=_MOST_KEPT)(self._asked)
 
     def decide(self, act: Act) -> Decision:
         """Decide one act; never raises."""
@@ -117,15 +123,21 @@ class CedarPolicy:
         if not is_action(act.action):
             return _refused("policy.action", "This is no single action that a rule could be about.")
         kind = act.attributes.get("credential_kind", "" if not act.credential else None)
+        context = json.dumps(facts_of(act, self._parameters), sort_keys=True)
+        ask = self._kept if len(context) <= _LONGEST_KEPT else self._asked
+        return ask(act.action, act.credential, kind if isinstance(kind, str) else None, context)
+
+    def _asked(self, action: str, credential: str, kind: str | None, context: str) -> Explanation:
+        """What Cedar says about exactly these texts; an error of it isn't kept."""
         answer = is_authorized(
             {
                 "principal": self._principal,
-                "action": {"type": "Action", "id": act.action},
-                "resource": {"type": "Credential", "id": act.credential},
-                "context": dict(facts_of(act, self._parameters)),
+                "action": {"type": "Action", "id": action},
+                "resource": {"type": "Credential", "id": credential},
+                "context": context,
             },
             self._compiled,
-            self._among(act.action, act.credential, kind if isinstance(kind, str) else None),
+            self._among(action, credential, kind),
         )
         if answer.decision is CedarDecision.NoDecision:
             return _refused("policy.error", "The policy could not be evaluated; this is denied.")

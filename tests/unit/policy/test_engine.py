@@ -290,6 +290,16 @@ def test_no_act_upsets_a_policy_or_its_refusal(any_act: Act) -> None:
             assert decision.rule in refusal_text(decision, any_act)
 
 
+FAR = (ALLOW, '@id("far") forbid (principal, action, resource) when { context.host == "a" };')
+HOSTS = policy(*FAR)
+
+
+@given(ACTS, st.sampled_from(["a", "b", "", "A", "\\u0061"]), st.booleans())
+def test_no_answer_depends_on_what_was_asked_before(any_act: Act, host: str, again: bool) -> None:
+    for each in (any_act, act(host=host), *([any_act] if again else [])):
+        assert HOSTS.decide(each) == policy(*FAR).decide(each)
+
+
 @given(st.sampled_from(["region", "resource", "host"]), TEXTS, TEXTS)
 def test_a_fact_is_compared_as_it_is(name: str, value: str, other: str) -> None:
     """No value closes a string, or becomes something else than text, on its way to Cedar."""
