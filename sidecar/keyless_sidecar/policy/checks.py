@@ -15,8 +15,9 @@ from keyless_sidecar.policy.actions import HTTP_METHODS, SAME, is_action, is_gro
 from keyless_sidecar.policy.schema import FACTS, schema_text
 from keyless_sidecar.policy.source import PolicyInvalid, Problem, Rule, walk
 
-__all__ = ["actions_in", "compile_rules", "parameters_in"]
+__all__ = ["actions_in", "compile_rules", "facts_in", "parameters_in"]
 
+_CONTEXT = pst.Var("context")
 _TYPES = ("Action", "Credential", "Kernel")
 _ABOUT = re.compile(r"^for policy `policy\d+`, ")
 _FOR_ACTION = re.compile(r" in context for Action::\"[^\"]*\"")
@@ -80,9 +81,26 @@ def parameters_in(rule: Rule) -> set[str]:
         elif isinstance(node, pst.HasAttr):
             if _is_parameters(node.base):
                 found.add(node.attrs[0])
-            elif node.base == pst.Var("context") and node.attrs[0] == "parameters":
+            elif node.base == _CONTEXT and node.attrs[0] == "parameters":
                 found.update(node.attrs[1:2])
     return found
+
+
+def facts_in(rules: Iterable[Rule]) -> set[str] | None:
+    """The names under ``context`` that rules use; None where one uses ``context`` as a whole."""
+    found: set[str] = set()
+    whole = 0
+    for rule in rules:
+        for node in walk(rule.node):
+            if node == _CONTEXT:
+                whole += 1
+            elif isinstance(node, pst.GetAttr) and node.base == _CONTEXT:
+                found.add(node.attr)
+                whole -= 1
+            elif isinstance(node, pst.HasAttr) and node.base == _CONTEXT:
+                found.add(node.attrs[0])
+                whole -= 1
+    return None if whole else found
 
 
 def _is_action(uid: pst.EntityUid) -> bool:
@@ -90,7 +108,7 @@ def _is_action(uid: pst.EntityUid) -> bool:
 
 
 def _is_parameters(node: object) -> bool:
-    return node == pst.GetAttr(pst.Var("context"), "parameters")
+    return node == pst.GetAttr(_CONTEXT, "parameters")
 
 
 def _alike(one: pst.Template, other: pst.Template) -> bool:

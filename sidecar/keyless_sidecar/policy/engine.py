@@ -21,7 +21,7 @@ from cedarpy import Entities, is_authorized
 
 from keyless_sidecar.policy.actions import groups_of, is_action
 from keyless_sidecar.policy.acts import Act, Decision
-from keyless_sidecar.policy.checks import compile_rules, parameters_in
+from keyless_sidecar.policy.checks import compile_rules, facts_in, parameters_in
 from keyless_sidecar.policy.facts import facts_of
 from keyless_sidecar.policy.source import Rule, read_rules
 
@@ -32,6 +32,9 @@ DEFAULT_SOURCE = "default"
 
 #: Answers that are kept, and characters of the facts that each may be about.
 _MOST_KEPT, _LONGEST_KEPT = 256, 2048
+
+#: Facts that are other ones in each cell: handed on only where a rule uses them.
+_OF_THE_CELL = frozenset({"cell_hash", "execution_count"})
 
 _FAILED = re.compile(r"policy `policy(?P<number>\d+)`: (?P<why>.*)", re.DOTALL)
 _MISSING = re.compile(r"attribute `(?P<name>[^`]*)`")
@@ -86,6 +89,8 @@ class CedarPolicy:
         self.rules: Sequence[Rule] = tuple(read_rules(text, source_name))
         self._compiled = compile_rules(text, self.rules, source_name)
         self._parameters = frozenset(name for rule in self.rules for name in parameters_in(rule))
+        used = facts_in(self.rules)
+        self._unused = frozenset() if used is None else _OF_THE_CELL - used
         self._principal = {"type": "Kernel", "id": principal.name}
         known = {"name": principal.name, "notebook": principal.notebook, "level": principal.level}
         attrs = {name: value for name, value in known.items() if value}
@@ -123,7 +128,9 @@ class CedarPolicy:
         if not is_action(act.action):
             return _refused("policy.action", "This is no single action that a rule could be about.")
         kind = act.attributes.get("credential_kind", "" if not act.credential else None)
-        context = json.dumps(facts_of(act, self._parameters), sort_keys=True)
+        facts = facts_of(act, self._parameters)
+        used = {name: value for name, value in facts.items() if name not in self._unused}
+        context = json.dumps(used, sort_keys=True)
         ask = self._kept if len(context) <= _LONGEST_KEPT else self._asked
         return ask(act.action, act.credential, kind if isinstance(kind, str) else None, context)
 

@@ -233,6 +233,32 @@ def test_argv() -> None:
     assert decide(Act("exec", "x")).outcome == "deny"
 
 
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "context.execution_count == 7",
+        'context["execution_count"] == 7',
+        'context["execution\\u{5f}count"] == 7',
+        "context has execution_count && context.execution_count == 7",
+        "if context.mutating then false else context.execution_count > 6",
+        "[context.execution_count].contains(7)",
+    ],
+)
+def test_what_a_cell_is_counts_however_a_rule_asks_for_it(condition: str) -> None:
+    rules = policy(
+        ALLOW, f'@id("seventh") forbid (principal, action, resource) when {{{condition}}};'
+    )
+    asked = [rules.decide(act(execution_count=count, cell_hash="a")) for count in (1, 7, 1, 7)]
+    assert [decision.outcome for decision in asked] == ["allow", "deny"] * 2
+    assert asked[1].rule == "policy.cedar:seventh"
+
+
+def test_a_rule_that_only_asks_whether_a_cell_is_known() -> None:
+    rules = policy(ALLOW, "forbid (principal, action, resource) when { context has cell_hash };")
+    assert rules.decide(act(cell_hash="a")).outcome == "deny"
+    assert rules.decide(act()).outcome == "allow"
+
+
 # ------------------------------------------------------------------ anything at all
 
 TEXTS = st.one_of(
