@@ -69,9 +69,13 @@ class Keeper:
         #: Of entries that were read: the vault's revision then, and what of them is no secret.
         self._plain: dict[str, tuple[str, Mapping[str, str]]] = {}
 
-    async def infos(self) -> list[EntryInfo]:
-        """All entries without values.  Asks no source elsewhere."""
-        look = self._last if self._fresh() else await self._look()
+    async def infos(self, *, anew: bool = False) -> list[EntryInfo]:
+        """All entries without values.  Asks no source elsewhere.
+
+        Args:
+            anew: as they are now; a look that was just taken isn't good enough.
+        """
+        look = self._last if self._fresh() and not anew else await self._look()
         return await self._in_thread(self._vault.infos) if look.infos is None else [*look.infos]
 
     async def patterns(self) -> Patterns:

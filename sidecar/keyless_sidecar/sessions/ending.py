@@ -84,7 +84,8 @@ class Endings:
             VaultError: the vault can't be read.
             AuditUnavailable: its end can't be recorded.
         """
-        infos = await self._keeper.infos()
+        # Anew, as values are: these keys go out where the entry is there.
+        infos = await self._keeper.infos(anew=True)
         if any(info.name == session.credential and info.kind == "aws" for info in infos):
             return self._book.get(session.id) is not None
         if self._book.forget(session.id) is not None:
