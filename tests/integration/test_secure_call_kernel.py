@@ -35,7 +35,7 @@ def kernel(world: Stage) -> Iterator[Session]:
         "from keyless import secure_call, CallFailed, PolicyDenied\n"
         "with zipfile.ZipFile('f.zip', 'w') as archive:\n"
         "    archive.writestr('a.py', 'def handler(event, context): return 1')\n"
-        "open('big.bin', 'wb').write(os.urandom(16 << 20))\n"
+        "open('big.bin', 'wb').write(os.urandom(160 << 20))\n"
         f"role = {world.aws.role_arn!r}"
     )
     assert not cell.error
