@@ -21,9 +21,9 @@ from keyless_sidecar.vault import Declaration, Entry, EntryInfo, Vault, VaultErr
 
 _T = TypeVar("_T")
 _FETCHES = 16
-#: Seconds for which a look at what is kept on this machine is good enough for lists and patterns.
-#: What was handed out or captured meanwhile counts at once; this is about what a person changes in
-#: the vault's file, which nobody has been given yet.  Values are always read anew.
+#: Seconds for which a look at what is kept on this machine is good enough for lists and patterns,
+#: as long as the vault's file is the one that was looked at.  What was handed out or captured
+#: meanwhile counts at once.  Values are always read anew.
 _FRESH = 0.02
 #: Sources whose values lie on this machine: the patterns know them before they are handed out.
 _HERE = frozenset({"memory", "file"})
@@ -35,6 +35,7 @@ class _Look:
 
     Args:
         at: when it was looked at (monotonic).
+        stamp: the vault's, just before.
         kept: its revision.
         handed_out: revision of the values that it has handed out.
         captured: revision of the book.
@@ -42,6 +43,7 @@ class _Look:
     """
 
     at: float
+    stamp: object
     kept: str
     handed_out: str
     captured: int
@@ -65,7 +67,7 @@ class Keeper:
         self._thread = Turns("keyless-vault")
         self._fetchers = ThreadPoolExecutor(_FETCHES, "keyless-fetch")
         self._flights: dict[str, asyncio.Future[Entry]] = {}
-        self._last = _Look(float("-inf"), "", "", 0, Patterns.build([]))
+        self._last = _Look(float("-inf"), None, "", "", 0, Patterns.build([]))
         #: Of entries that were read: the vault's revision then, and what of them is no secret.
         self._plain: dict[str, tuple[str, Mapping[str, str]]] = {}
 
@@ -205,7 +207,8 @@ class Keeper:
         return self._book.revision if self._book else 0
 
     def _fresh(self) -> bool:
-        return time.monotonic() - self._last.at < _FRESH
+        recent = time.monotonic() - self._last.at < _FRESH
+        return recent and self._last.stamp == self._vault.stamp()
 
     def _outdated(self) -> None:
         self._last = dataclasses.replace(self._last, at=float("-inf"))
@@ -220,7 +223,7 @@ class Keeper:
         captured = self._book.captured_values() if self._book else []
 
         def look() -> _Look:
-            now, last = time.monotonic(), self._last
+            now, stamp, last = time.monotonic(), self._vault.stamp(), self._last
             self._outdated()  # should the vault not be readable any more
             kept, handed_out = self._vault.kept_revision(), self._vault.handed_out()
             infos = last.infos if last.kept == kept else None
@@ -230,7 +233,7 @@ class Keeper:
             patterns = last.patterns
             if (last.kept, last.handed_out, last.captured) != (kept, handed_out, revision):
                 patterns = Patterns.build([*self._vault.secret_values(), *captured])
-            self._last = _Look(now, kept, handed_out, revision, patterns, infos)
+            self._last = _Look(now, stamp, kept, handed_out, revision, patterns, infos)
             return self._last
 
         return look

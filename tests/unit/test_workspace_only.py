@@ -61,6 +61,7 @@ ALLOWED = {
     "commands/scrub.py": "notebooks that a person names, for the command line",
     "execution/terminal.py": "/proc/PID/stat of who may be waiting for keys",
     "commands/secret_input.py": "the person's terminal",
+    "memory.py": "/proc/self/smaps",
     "hardening.py": "/proc/self/status and /proc/swaps",
     "own_filter.py": "bubblewrap's mode",
     "own_code.py": "the sidecar's own code: looked at, not opened",

@@ -35,3 +35,7 @@ class ConfigSource:
     def revision(self) -> str:
         """Never changes."""
         return ""
+
+    def stamp(self) -> object:
+        """Never changes."""
+        return None

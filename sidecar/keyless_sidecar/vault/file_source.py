@@ -119,6 +119,10 @@ class FileSource:
             sealed = None if fd is None else self._read(fd)
         return "" if sealed is None else sealed.revision
 
+    def stamp(self) -> object:
+        """What the system says of the vault's file and folder; a change makes a new file."""
+        return tuple(_mark(path) for path in (self._folder, self._folder / _VAULT))
+
     def add(
         self,
         entry: Entry | Declaration,
@@ -292,3 +296,11 @@ class FileSource:
                 replace_file(fd, _KEY, content)
         self._key, self._key_method = key, method
         return SealedVault.new(method, key, vault_id)
+
+
+def _mark(path: Path) -> tuple[int, ...]:
+    try:
+        info = path.lstat()
+    except OSError:
+        return ()
+    return (info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns)

@@ -51,6 +51,10 @@ class MemorySource:
         """Changes with every change."""
         return str(self._changes)
 
+    def stamp(self) -> object:
+        """The same."""
+        return self._changes
+
     def add(self, entry: Entry, *, replace: bool = False) -> None:
         """Register an entry.
 
