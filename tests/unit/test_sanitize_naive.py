@@ -74,9 +74,10 @@ def test_same_as_the_naive_search(number: int, data: bytes, cut: tuple[int, int]
     for part in parts(data, cut):
         ours += stream.feed(part)
         theirs += plain.feed(part)
-        assert ours.startswith(theirs)
-        assert ours == theirs or not patterns.visible  # where symbols don't count, less is held
-        assert stream.held <= plain.held
+        if patterns.visible:
+            assert ours == theirs
+        else:  # where symbols don't count, another end may be held, and comes with the next piece
+            assert ours.startswith(theirs) or theirs.startswith(ours)
     assert ours + stream.finish() == theirs + plain.finish()
     assert stream.redactions == plain.redactions
 
