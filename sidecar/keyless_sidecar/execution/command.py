@@ -140,13 +140,13 @@ class Commands:
         home = self._confiner.home_path(HOME, private)
         temporary = self._confiner.temporary_path(private)
         gate = order.way_out(child.take_listener(), child.token)
-        script = (order.tool.script,) if child.warm else (order.tool.path,)
-        place_of_script = order.tool.arguments.index(order.tool.script) + 1 if child.warm else 0
+        tool = order.tool
+        words = tool.script_words if child.warm else (tool.path, *tool.arguments)
         try:
             await gate.start()
             await asyncio.wait_for(
                 child.execute(
-                    (*script, *order.tool.arguments[place_of_script:], *order.argv),
+                    (*words, *order.argv),
                     _environment(order, child.port, home, temporary),
                     f"{self._workspace.inside}/{order.cwd}".rstrip("/"),
                     order.home,

@@ -14,7 +14,7 @@ from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
-from keyless_kernel.confine import Bind
+from keyless_kernel.confine import Bind, WorkspaceMount
 from keyless_kernel.confine.cgroups import NoGroup
 from keyless_kernel.confine.metering import Clock
 from keyless_sidecar.execution.budget import Budget, ToolLimits
@@ -125,7 +125,7 @@ class Places:
         """Its command has ended.  Everything in it is gone when this returns."""
         await place.child.close()
         place.inputs.close()
-        self._later(self._remove(place))
+        self._later(free(place.budget, place.folder))
         if not self._closed:
             loop = asyncio.get_running_loop()
             loop.call_later(_BREATH, self.prepare, tool)
@@ -169,10 +169,7 @@ class Places:
         inputs = Fixed(mount.layer)
         budget: Budget | None = None
         try:
-            if mount.layer:
-                inputs = await asyncio.to_thread(fix, files, self._workspace, Path(mount.layer))
-            elif any(file.sha256 for file in files):
-                await asyncio.to_thread(unchanged, files, self._workspace)
+            inputs = await self._inputs(mount, files)
             private = "" if self._confiner.own_folders else str(self._scratch)
             budget = self._budgets.budget(mount, private=private)
             room = Room(
@@ -199,15 +196,20 @@ class Places:
         Nothing has looked into its workspace yet, so it finds what is put into a layer of it now.
         A large file would have to be mounted, which only bubblewrap does, at the beginning.
         """
-        layer = place.mount.layer
-        if not layer:
-            if any(file.sha256 for file in files):
-                await asyncio.to_thread(unchanged, files, self._workspace)
+        if place.mount.layer and not must_hold(files):
             return True
-        if not must_hold(files):
+        place.inputs = await self._inputs(place.mount, files)
+        if not place.mount.layer:
             return True
-        place.inputs = await asyncio.to_thread(fix, files, self._workspace, Path(layer))
         return not place.inputs.bound and await asyncio.to_thread(shows, place)
+
+    async def _inputs(self, mount: WorkspaceMount, files: Sequence[CheckedFile]) -> Fixed:
+        """A command's files, held; where no layer can hold them, they are looked at once more."""
+        if mount.layer:
+            return await asyncio.to_thread(fix, files, self._workspace, Path(mount.layer))
+        if any(file.sha256 for file in files):
+            await asyncio.to_thread(unchanged, files, self._workspace)
+        return Fixed("")
 
     async def _child(self, room: Room, zygote: Zygote | None, cold: str) -> tuple[Child, str]:
         """What waits in the sandbox, and why it is cold where it might be warm."""
@@ -231,7 +233,7 @@ class Places:
 
     def _prepare(self, tool: Tool) -> None:
         """Make what is missing of the sandboxes that wait for this tool."""
-        if self._closed:
+        if self._closed:  # since one of them was begun
             return
         if self._tidying is None:
             self._tidying = asyncio.get_running_loop().call_later(_PERIOD, self._tidy)
@@ -241,7 +243,7 @@ class Places:
         if waiting < self._most:
             self._later(self._add(tool), "preparing")
         if tool.warm and self._looks.due():
-            self._later(_in_thread(self._zygotes.look_again, tool))
+            self._later(asyncio.to_thread(self._zygotes.look_again, tool))
 
     async def _add(self, tool: Tool) -> None:
         self._making[tool.name] = self._making.get(tool.name, 0) + 1
@@ -278,9 +280,6 @@ class Places:
     async def _discard(self, place: Place) -> None:
         await place.child.close()
         place.inputs.close()
-        await self._remove(place)
-
-    async def _remove(self, place: Place) -> None:
         await free(place.budget, place.folder)
 
     def _later(self, work: Coroutine[Any, Any, None], name: str = "") -> None:
@@ -292,7 +291,3 @@ class Places:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("a sandbox could not be cleared away: %s", error)
-
-
-async def _in_thread(function: Any, argument: Any) -> None:
-    await asyncio.to_thread(function, argument)

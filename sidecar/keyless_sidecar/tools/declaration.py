@@ -99,6 +99,11 @@ class Tool:
     warm: bool = False
     preload: tuple[str, ...] = ()
 
+    @property
+    def script_words(self) -> tuple[str, ...]:
+        """The script and its fixed arguments, without its interpreter and that one's options."""
+        return self.arguments[self.arguments.index(self.script) :]
+
 
 def load_tools(config: Mapping[str, Any], *, workspace: str = "") -> dict[str, Tool]:
     """Read the ``Tools`` section of the configuration.

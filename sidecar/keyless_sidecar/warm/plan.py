@@ -19,7 +19,6 @@ class WarmPlan:
         interpreter: the Python that would run the tool's script.
         flags: its options.
         script: the tool's script.
-        arguments: of the script, before those of a command.
         modules: imported beside those that the script imports.
         prepare: text of a Python module whose ``prepare()`` is called after the imports.
     """
@@ -27,22 +26,17 @@ class WarmPlan:
     interpreter: str
     flags: tuple[str, ...]
     script: str
-    arguments: tuple[str, ...]
     modules: tuple[str, ...]
     prepare: str
 
 
-def warm_plan(tool: Tool) -> WarmPlan | None:
-    """The plan for a tool; ``None`` where it isn't to be kept warm."""
-    if not tool.warm:
-        return None
-    place = tool.arguments.index(tool.script)
+def warm_plan(tool: Tool) -> WarmPlan:
+    """The plan for a tool that is to be kept warm."""
     prepare = _text("aws_preparation.py") if tool.rules == "aws" else ""
     return WarmPlan(
         interpreter=tool.path,
-        flags=tool.arguments[:place],
+        flags=tool.arguments[: tool.arguments.index(tool.script)],
         script=tool.script,
-        arguments=tool.arguments[place + 1 :],
         modules=tool.preload,
         prepare=prepare,
     )

@@ -21,6 +21,7 @@ from keyless_kernel.confine import (
     ConfinementUnavailable,
     Sandbox,
     WorkspaceMount,
+    levels,
     seccomp,
 )
 from keyless_kernel.confine.cgroups import NoGroup
@@ -71,8 +72,7 @@ class Zygotes:
         Raises:
             Cold: it can't be had.
         """
-        plan = warm_plan(tool)
-        if plan is None or not self._enabled:
+        if not (tool.warm and self._enabled):
             return None
         if not self._spawner.confiner.own_network:
             raise Cold("this isolation level has no namespaces that a warm tool could enter")
@@ -86,7 +86,7 @@ class Zygotes:
             if time.monotonic() - since < RETRY:
                 raise Cold(reason)
             try:
-                zygote = await asyncio.wait_for(self._start(tool, plan), START_TIMEOUT)
+                zygote = await asyncio.wait_for(self._start(tool), START_TIMEOUT)
             except TimeoutError:
                 reason = "the tool could not be imported in time"
             except (ConfinementUnavailable, NoGroup, OSError) as error:
@@ -123,7 +123,8 @@ class Zygotes:
         zygote.retire()
         self._retired = [each for each in (*self._retired, zygote) if each.users]
 
-    async def _start(self, tool: Tool, plan: WarmPlan) -> Zygote:
+    async def _start(self, tool: Tool) -> Zygote:
+        plan = warm_plan(tool)
         confiner = self._spawner.confiner
         budget = self._budgets.budget(WorkspaceMount("", "ro"))
         with contextlib.ExitStack() as undo:
@@ -165,7 +166,7 @@ class Zygotes:
                 control,
                 budget,
                 packages,
-                own_user=confiner.level == "namespaces",
+                own_user=confiner.level == levels.NAMESPACES,
             )
             if common := zygote.common():
                 raise ConfinementUnavailable(f"the tool {common} when it is imported")
